@@ -1,0 +1,106 @@
+"""LLVM IR text to machine code in this process: parse, emit an object, link it, find its symbols.
+
+No LLVM IR pass runs: the loop passes have made every decision, and the code generator alone gives
+the same run time as the standard pipelines at a fraction of their cost (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from neurlang.codegen.machine import Machine, host_machine
+
+_lock = threading.RLock()
+_libraries = itertools.count()
+_state: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Library:
+    """Linked code. Its addresses are valid as long as this object is referenced."""
+
+    addresses: dict[str, int]
+    tracker: Any
+
+    def __getitem__(self, name: str) -> int:
+        return self.addresses[name]
+
+
+def _initialise() -> None:
+    if "ready" not in _state:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()
+        _state["ready"] = True
+
+
+def _target_machine(machine: Machine, opt: int) -> Any:
+    key = f"{machine.triple} {machine.cpu} {machine.feature_text} {opt}"
+    if key not in _state:
+        target = llvm.Target.from_triple(machine.triple)
+        _state[key] = target.create_target_machine(
+            cpu=machine.cpu,
+            features=machine.feature_text,
+            opt=opt,
+            reloc="pic",
+            codemodel="small",
+            jit=True,
+        )
+    return _state[key]
+
+
+def _parse(text: str, machine: Machine, opt: int) -> tuple[Any, Any]:
+    target_machine = _target_machine(machine, opt)
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(target_machine.target_data)
+    module.verify()
+    return module, target_machine
+
+
+def compile_object(text: str, machine: Machine | None = None, opt: int = 2) -> bytes:
+    """The relocatable object for a module's text; raises RuntimeError where LLVM rejects it."""
+    with _lock:
+        _initialise()
+        module, target_machine = _parse(text, machine or host_machine(), opt)
+        try:
+            return bytes(target_machine.emit_object(module))
+        finally:
+            module.close()
+
+
+def compile_assembly(text: str, machine: Machine | None = None, opt: int = 2) -> str:
+    """The assembly text for a module's text."""
+    with _lock:
+        _initialise()
+        module, target_machine = _parse(text, machine or host_machine(), opt)
+        try:
+            return str(target_machine.emit_assembly(module))
+        finally:
+            module.close()
+
+
+def link_object(
+    data: bytes, exports: Iterable[str], symbols: Mapping[str, int] | None = None
+) -> Library:
+    """Link an object into the process; `symbols` gives addresses for names it imports."""
+    exports = list(exports)
+    with _lock:
+        _initialise()
+        if "jit" not in _state:
+            _state["jit"] = llvm.create_lljit_compiler(
+                _target_machine(host_machine(), 2), use_jit_link=True
+            )
+        builder = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
+        for name, address in (symbols or {}).items():
+            builder.import_symbol(name, address)
+        for name in exports:
+            builder.export_symbol(name)
+        tracker = builder.link(_state["jit"], f"neurlang{next(_libraries)}")
+        return Library({name: tracker[name] for name in exports}, tracker)
