@@ -394,8 +394,9 @@ class Writer:
         name = f"llvm.masked.load.{intrinsic_suffix(type)}.p0"
         zero = Value("zeroinitializer", type)
         self.module.declare(name, type, ("ptr", mask.type, type))
-        return self.value(f"call {type} @{name}(ptr align {align} {pointer.text}, {mask}, {zero})",
-                          type)
+        return self.value(
+            f"call {type} @{name}(ptr align {align} {pointer.text}, {mask}, {zero})", type
+        )
 
     def masked_store(self, value: Value, pointer: Value, mask: Value) -> None:
         """Lanes whose mask is off are not written."""

@@ -1,0 +1,128 @@
+"""Errors: what happened, where in the user's code, where the value came from, and one action."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_FOREIGN = (os.sep + "numpy" + os.sep, "<frozen", "<__array_function__")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A line of the user's program."""
+
+    file: str
+    line: int
+
+    @property
+    def source(self) -> str:
+        return linecache.getline(self.file, self.line).strip()
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}:{self.line}"
+
+    @property
+    def described(self) -> str:
+        """`model.py:5: return x + y`, as errors show it."""
+        source = self.source
+        return f"{self}: {source}" if source else str(self)
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame that belongs neither to neurlang nor to NumPy."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) and not any(part in file for part in _FOREIGN):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def user_line() -> Where | None:
+    """The user's line that is being run."""
+    frame = user_frame()
+    return None if frame is None else Where(frame.f_code.co_filename, frame.f_lineno)
+
+
+class NeurlangError(Exception):
+    """Base of every error that neurlang raises on purpose.
+
+    At most four lines: what happened, `at` the user's line, `from` the line that made the value,
+    and a `hint`: one thing to do.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: Where | None = None,
+        origin: Where | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where or user_line()
+        self.origin = origin
+        self.hint = hint
+        lines = [what]
+        if self.where is not None:
+            lines.append(f"  at {self.where.described}")
+        if origin is not None:
+            lines.append(f"  from {origin.described}")
+        if hint:
+            lines.append(f"  hint: {hint}")
+        super().__init__("\n".join(lines))
+
+
+class ShapeError(NeurlangError, ValueError):
+    """Shapes do not fit together."""
+
+
+class DTypeError(NeurlangError, TypeError):
+    """A dtype is not supported, or does not fit the operation."""
+
+
+class AxisError(NeurlangError, ValueError, IndexError):
+    """An axis is out of range or named twice."""
+
+
+class IndexingError(NeurlangError, IndexError):
+    """An index is out of range or of a kind that is not supported."""
+
+
+class ArgumentError(NeurlangError, TypeError):
+    """An argument is of a kind that cannot be compiled."""
+
+
+class ConcreteValueError(NeurlangError, TypeError):
+    """Python asked for the value of an array that is being traced."""
+
+
+class LeakedTracerError(NeurlangError, RuntimeError):
+    """A traced array outlived the trace that it belongs to."""
+
+
+class MutationError(NeurlangError, TypeError):
+    """A traced array was assigned into."""
+
+
+class SideEffectError(NeurlangError, RuntimeError):
+    """Something inside a trace would be run once and become a constant."""
+
+
+class OptionError(NeurlangError, ValueError):
+    """An option has an unknown name or value."""
+
+
+class FormatError(NeurlangError, ValueError):
+    """A text or file is not in the format it should be in."""
+
+
+class InternalError(Exception):
+    """A bug of ours: the message names the stage, the culprit, and how to replay it."""

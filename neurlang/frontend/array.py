@@ -1,0 +1,395 @@
+"""`Array`: the one array type. Traced, lazy or a result, it holds a node and perhaps a value.
+
+Everything that users call is composed from four functions here: `asarray` lifts values, `promote`
+brings operands to one shape and dtype by NumPy's rules, `apply` makes a node, `broadcast_to`
+repeats. Operators, methods and NumPy's protocols are added in `protocols`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neurlang.errors import (
+    ArgumentError,
+    ConcreteValueError,
+    DTypeError,
+    LeakedTracerError,
+    ShapeError,
+    Where,
+    user_line,
+)
+from neurlang.frontend.trace import Trace, current_trace
+from neurlang.ir.graph import Graph, Node, graph_from, make_constant, make_node
+from neurlang.ir.types import DType, Shape, Type, check_dtype
+
+PYTHON_SCALARS = (bool, int, float)
+Operand = Any  # an Array, a NumPy array or scalar, a Python scalar, or nested lists of them
+
+_results: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
+_executor: list[Callable[[Graph], tuple[Any, ...]]] = []
+
+
+def set_executor(run: Callable[[Graph], tuple[Any, ...]]) -> None:
+    """Tell lazy arrays how a graph is run; the pipeline sits above this module."""
+    _executor[:] = [run]
+
+
+class Array:
+    """An n-dimensional array: shape and dtype are known at once, the value when it is asked for.
+
+    Inside a jitted function it stands for a value of the trace; outside, it is lazy: its work runs
+    when it is turned into a NumPy array, printed, converted or executed, and runs once.
+    """
+
+    __slots__ = ("__weakref__", "node", "trace", "weak")
+    __hash__ = None  # type: ignore[assignment]  # equality is elementwise, as in NumPy
+
+    def __init__(self, node: Node, trace: Trace | None = None, weak: type | None = None) -> None:
+        self.node = node
+        self.trace = trace
+        self.weak = weak
+
+    @property
+    def shape(self) -> Shape:
+        return self.node.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.node.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.node.type.size
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.node.type.nbytes
+
+    @property
+    def graph(self) -> Graph:
+        """What this array depends on, as a graph whose leaves are its parameters."""
+        return pending_graph([self])[0]
+
+    def execute(self) -> Array:
+        """Run the pending work, once; returns this array."""
+        execute([self])
+        return self
+
+    def value(self, wanted: str) -> Any:
+        """The NumPy array; ConcreteValueError, naming what was wanted, inside a trace."""
+        if self.trace is not None:
+            check_alive(self)
+            raise ConcreteValueError(
+                f"{wanted} needs the value of {self.node.type}, which is only traced",
+                origin=self.node.where,
+                hint=CONCRETE_HINTS.get(wanted, "compute it with array functions, or outside jit"),
+            )
+        return execute([self])[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self.value("np.asarray"), dtype=dtype, copy=copy)
+
+    def __bool__(self) -> bool:
+        return bool(self.value("a branch"))
+
+    def __float__(self) -> float:
+        return float(self.value("float()"))
+
+    def __int__(self) -> int:
+        return int(self.value("int()"))
+
+    def __complex__(self) -> complex:
+        return complex(self.value("complex()"))
+
+    def __index__(self) -> int:
+        value = self.value("an index or a range")
+        return int(value.__index__())
+
+    def item(self) -> Any:
+        """The only element as a Python scalar."""
+        return self.value("item()").item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists."""
+        return self.value("tolist()").tolist()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise DTypeError(f"{self.node.type} has no length", hint="it has no axis")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        if self.trace is not None:
+            return f"Array(traced {self.node.type})"
+        text = np.array2string(self.value("repr()"), separator=", ", prefix="Array(")
+        return f"Array({text}, {self.node.type})"
+
+    def __str__(self) -> str:
+        return repr(self) if self.trace is not None else str(self.value("str()"))
+
+
+CONCRETE_HINTS = {
+    "a branch": "use where(condition, a, b), or mark the argument static (static_argnames=)",
+    "float()": "use astype('float64'), or mark the argument static (static_argnames=)",
+    "int()": "use astype('int64'), or mark the argument static (static_argnames=)",
+    "an index or a range": "mark the argument static (static_argnames=)",
+    "np.asarray": "call the function of NumPy or of neurlang on the traced array itself",
+}
+
+
+def check_alive(array: Array) -> None:
+    """LeakedTracerError where the array's trace has ended."""
+    if array.trace is not None and not array.trace.active:
+        raise LeakedTracerError(
+            f"a traced array {array.node.type} outlived the trace of {array.trace.name}",
+            origin=array.node.where,
+            hint="return it from the function instead of storing it elsewhere",
+        )
+
+
+def pending_graph(arrays: Sequence[Array]) -> tuple[Graph, list[Any]]:
+    """The graph that computes lazy arrays, its leaves as parameters, and the leaves' values."""
+    table: dict[Node, Node] = {}
+    leaves: dict[Node, Node] = {}
+    values: list[Any] = []
+
+    def leaf(node: Node, value: Any) -> Node:
+        name = f"x{len(leaves)}"
+        param = Node("param", (), {"name": name}, node.type, node.where)
+        leaves[node] = param
+        values.append(value)
+        return param
+
+    stack = [array.node for array in reversed(arrays)]
+    while stack:
+        node = stack[-1]
+        if node in table:
+            stack.pop()
+        elif node in _results:
+            table[node] = leaf(node, _results[node])
+        elif node.op == "param":
+            table[node] = leaf(node, None)
+        elif node.op == "const" and node.attrs["value"].ndim:
+            table[node] = leaf(node, node.attrs["value"])
+        elif missing := [arg for arg in node.args if arg not in table]:
+            stack.extend(reversed(missing))
+        else:
+            args = tuple(table[arg] for arg in node.args)
+            table[node] = Node(node.op, args, node.attrs, node.type, node.where)
+    outputs = [table[array.node] for array in arrays]
+    return graph_from(outputs, list(leaves.values()), "lazy"), values
+
+
+def execute(arrays: Sequence[Array]) -> list[Any]:
+    """The values of lazy arrays; all pending work among them runs as one program."""
+    for array in arrays:
+        check_alive(array)
+    pending = [array for array in arrays if array.node not in _results and not _is_leaf(array)]
+    if pending:
+        graph, values = pending_graph(pending)
+        results = _executor[0](
+            Graph("lazy", graph.params, graph.nodes, graph.outputs, tuple(values))
+        )
+        for array, result in zip(pending, results):
+            _results[array.node] = np.asarray(result)
+    return [_leaf_value(array) for array in arrays]
+
+
+def _is_leaf(array: Array) -> bool:
+    return array.node.op == "const"
+
+
+def _leaf_value(array: Array) -> Any:
+    if _is_leaf(array):
+        value = array.node.attrs["value"]
+        return np.broadcast_to(value, array.shape)
+    return _results[array.node]
+
+
+def lift(array: Array, trace: Trace | None) -> Node:
+    """The array's node in the current trace; an outside array becomes a constant of it."""
+    check_alive(array)
+    if array.trace is trace or array.trace is not None or trace is None:
+        return array.node
+    if array.node.op == "const":
+        return trace.capture(array, array.node)
+    return trace.capture(array, make_constant(execute([array])[0].copy(), where=user_line()))
+
+
+def apply(op: str, *operands: Array, weak: type | None = None, **attrs: Any) -> Array:
+    """A new array: one primitive op over arrays whose shapes and dtypes already fit it."""
+    trace = current_trace()
+    where = user_line()
+    node = make_node(op, [lift(operand, trace) for operand in operands], where, **attrs)
+    if trace is not None:
+        trace.record(node)
+    return Array(node, trace, weak)
+
+
+def constant(value: Any, type: Type | None = None, weak: type | None = None) -> Array:
+    """A constant array; with `type`, a 0-d value that fills a shape."""
+    trace = current_trace()
+    node = make_constant(value, type, user_line())
+    if trace is not None:
+        trace.record(node)
+    return Array(node, trace, weak)
+
+
+def full(shape: Shape, value: Any, dtype: DType) -> Array:
+    """A splat: `value` everywhere."""
+    return constant(np.array(value, dtype), Type(dtype, shape))
+
+
+def asarray(x: Operand, dtype: Any = None) -> Array:
+    """`x` as an Array: a NumPy array or scalar, a Python scalar, an Array, or nested lists.
+
+    The value is copied: later changes of `x` do not show. DTypeError for dtypes that neurlang
+    does not support. Python scalars stay weakly typed unless `dtype` is given.
+    """
+    if isinstance(x, Array):
+        found = x
+    elif type(x) in PYTHON_SCALARS:
+        found = constant(python_scalar(x), weak=None if isinstance(x, bool) else type(x))
+    elif isinstance(x, list | tuple) and _contains_array(x):
+        found = _stack_nested(x)
+    else:
+        found = _capture(np.asarray(x))
+    if dtype is None:
+        return found
+    return cast(found, check_dtype(dtype))
+
+
+def python_scalar(x: bool | int | float) -> Any:
+    """A Python scalar as the NumPy scalar of its default dtype."""
+    try:
+        return np.asarray(x)[()] if not isinstance(x, int) or isinstance(x, bool) else np.int64(x)
+    except OverflowError:
+        raise ArgumentError(
+            f"the Python integer {x} does not fit 64 bits", hint="use a float or a smaller integer"
+        ) from None
+
+
+def _capture(value: Any) -> Array:
+    dtype = check_dtype(value.dtype, "this array")
+    trace = current_trace()
+    if trace is not None and value.ndim:
+        node = make_constant(np.array(value, dtype, order="C"), where=user_line())
+        return Array(trace.capture(value, node), trace)
+    return constant(np.array(value, dtype, order="C"))
+
+
+def _contains_array(items: Sequence[Any]) -> bool:
+    return any(
+        isinstance(item, Array) or (isinstance(item, list | tuple) and _contains_array(item))
+        for item in items
+    )
+
+
+def _stack_nested(items: Sequence[Any]) -> Array:
+    """Nested lists that hold arrays: stacked along new leading axes."""
+    parts = promote("array", [asarray(item) for item in items])
+    rows = [reshape(part, (1, *part.shape)) for part in parts]
+    return apply("concat", *rows, axis=0)
+
+
+def reshape(x: Array, shape: Shape) -> Array:
+    """Reshape to exactly `shape`; nothing is recorded where it is that already."""
+    return x if x.shape == shape else apply("reshape", x, shape=shape, weak=x.weak)
+
+
+def cast(x: Array, dtype: DType) -> Array:
+    """Convert to `dtype`; nothing is recorded where it is that already."""
+    if x.dtype == dtype:
+        return x if x.weak is None else Array(x.node, x.trace)
+    return apply("cast", x, dtype=dtype)
+
+
+def broadcast_to(x: Array, shape: Shape) -> Array:
+    """Repeat to exactly `shape` by NumPy's rule; nothing is recorded where it fits already."""
+    return x if x.shape == shape else apply("broadcast", x, shape=shape)
+
+
+def weak_value(x: Any) -> Any:
+    """What NumPy's promotion should see: a dtype, or for weakly typed operands a Python scalar."""
+    if isinstance(x, Array):
+        return x.dtype if x.weak is None else x.weak(0)
+    if type(x) in PYTHON_SCALARS:
+        return x if isinstance(x, bool) else type(x)(0)
+    return check_dtype(np.asarray(x).dtype)
+
+
+def result_dtype(*operands: Operand) -> DType:
+    """NumPy 2's promotion: Python scalars take the dtype of the arrays they meet."""
+    values = [weak_value(operand) for operand in operands]
+    if all(isinstance(value, bool) for value in values):
+        return np.dtype(bool)
+    return np.dtype(np.result_type(*values))
+
+
+def result_weak(*operands: Operand) -> type | None:
+    """The Python type of a result whose operands are all weakly typed."""
+    kinds = []
+    for operand in operands:
+        weak = operand.weak if isinstance(operand, Array) else None
+        if type(operand) in (int, float):
+            weak = type(operand)
+        kinds.append(weak)
+    if None in kinds or not kinds:
+        return None
+    return float if float in kinds else int
+
+
+def common_shape(name: str, operands: Sequence[Operand]) -> Shape:
+    """The shape that operands broadcast to; ShapeError names them all."""
+    shapes = [operand.shape if isinstance(operand, Array) else () for operand in operands]
+    try:
+        return tuple(np.broadcast_shapes(*shapes))
+    except ValueError:
+        types = [str(o.node.type) for o in operands if isinstance(o, Array)]
+        raise ShapeError(
+            f"{name} cannot broadcast {' and '.join(types)}",
+            hint="sizes must be equal or 1, counted from the last axis",
+        ) from None
+
+
+def as_operand(x: Operand) -> Operand:
+    """Python scalars stay as they are, so that promotion sees them; all else becomes an Array."""
+    return x if type(x) in PYTHON_SCALARS else asarray(x)
+
+
+def promote(name: str, operands: Sequence[Operand], dtype: DType | None = None) -> list[Array]:
+    """Operands of a map op, brought to one shape and to `dtype` (else their common one)."""
+    lifted = [as_operand(operand) for operand in operands]
+    shape = common_shape(name, lifted)
+    target = dtype or result_dtype(*lifted)
+    return [convert(operand, target, shape) for operand in lifted]
+
+
+def convert(operand: Operand, dtype: DType, shape: Shape) -> Array:
+    """One operand in the dtype and shape that a map op wants."""
+    if isinstance(operand, Array):
+        return broadcast_to(cast(operand, dtype), shape)
+    try:
+        value = np.array(operand, dtype)
+    except OverflowError as error:
+        raise DTypeError(
+            f"{error}", hint="convert the array with astype first, as NumPy 2 demands"
+        ) from None
+    return constant(value, Type(dtype, shape))
+
+
+def origin(x: Array) -> Where | None:
+    """The user's line that made the array."""
+    return x.node.where

@@ -1,0 +1,55 @@
+"""The trace that is being recorded, one stack a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from neurlang.ir.graph import Node
+
+
+@dataclass(eq=False)
+class Trace:
+    """What one function has done so far: its nodes in order. It ends when the function returns."""
+
+    name: str
+    nodes: list[Node] = field(default_factory=list)
+    captured: dict[int, tuple[Any, Node]] = field(default_factory=dict)
+    active: bool = True
+
+    def record(self, node: Node) -> Node:
+        self.nodes.append(node)
+        return node
+
+    def capture(self, owner: Any, node: Node) -> Node:
+        """The constant that stands for an outside array; the same array is one constant."""
+        if id(owner) not in self.captured:
+            self.captured[id(owner)] = (owner, self.record(node))
+        return self.captured[id(owner)][1]
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.traces: list[Trace] = []
+
+
+_stack = _Stack()
+
+
+def current_trace() -> Trace | None:
+    """The innermost trace of this thread, or None outside of any."""
+    return _stack.traces[-1] if _stack.traces else None
+
+
+@contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    """Record into `trace` what runs inside."""
+    _stack.traces.append(trace)
+    try:
+        yield trace
+    finally:
+        _stack.traces.pop()
+        trace.active = False
