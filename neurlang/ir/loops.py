@@ -1,0 +1,430 @@
+"""The Loop IR: elements, buffers and loops, with every decision about the machine in sight.
+
+    kernel     ::=  name, inputs: buffer*, outputs: buffer*, body: statement*
+    statement  ::=  For(var, start, stop, step, kind, body)      serial | parallel | vector | unroll
+                 |  Let(register, value) | Update(register, op, value)
+                 |  Store(buffer, index, value) | Alloc(buffer) | Check(condition, code)
+    expression ::=  Literal | Ref(register) | Load(buffer, index) | Apply(op, args)
+                 |  Fold(op, register) | Index(affine)
+    affine     ::=  constant + sum(coefficient * (var | integer register))
+
+A `vector` loop runs `step` lanes at once; where its range is not a multiple of the step, the last
+lanes are masked: they neither load, store nor update. A register made inside a vector loop holds
+all lanes; `Fold` combines the lanes of a register (pairwise, halves first) into one value. An
+`unroll` loop is written out; a register array is indexed by unrolled variables only. A `parallel`
+loop stands at the top of a kernel; its iterations touch disjoint parts of what they write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from neurlang.ir.types import SHORT, DType, Shape
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Var:
+    """A loop variable, by identity; its values lie in low..high (both included)."""
+
+    name: str
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Register:
+    """A value on its own, by identity; with `shape` an array of them that is never in memory.
+
+    `low..high` bound an integer register that is used in an index.
+    """
+
+    name: str
+    dtype: DType
+    lanes: int = 1
+    shape: Shape = ()
+    low: int = 0
+    high: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def declared(self) -> str:
+        lanes = f"x{self.lanes}" if self.lanes > 1 else ""
+        shape = f"[{','.join(map(str, self.shape))}]" if self.shape else ""
+        return f"{self.name}: {SHORT[self.dtype]}{lanes}{shape}"
+
+
+Atom = Var | Register
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """constant + sum of coefficient * atom; no coefficient is zero, no atom stands twice."""
+
+    constant: int = 0
+    terms: tuple[tuple[Atom, int], ...] = ()
+
+    def __add__(self, other: Affine | int) -> Affine:
+        if isinstance(other, int):
+            return Affine(self.constant + other, self.terms)
+        if not other.terms:
+            return Affine(self.constant + other.constant, self.terms)
+        table = dict(self.terms)
+        for atom, coefficient in other.terms:
+            table[atom] = table.get(atom, 0) + coefficient
+        terms = tuple((atom, value) for atom, value in table.items() if value)
+        return Affine(self.constant + other.constant, terms)
+
+    def __mul__(self, factor: int) -> Affine:
+        if factor == 0:
+            return ZERO
+        if factor == 1:
+            return self
+        terms = tuple((atom, value * factor) for atom, value in self.terms)
+        return Affine(self.constant * factor, terms)
+
+    def coefficient(self, atom: Atom) -> int:
+        for found, value in self.terms:
+            if found is atom:
+                return value
+        return 0
+
+    @property
+    def low(self) -> int:
+        """The least value that the ranges of the atoms allow."""
+        return self.constant + sum(
+            value * (atom.low if value > 0 else atom.high) for atom, value in self.terms
+        )
+
+    @property
+    def high(self) -> int:
+        """The largest value that the ranges of the atoms allow."""
+        return self.constant + sum(
+            value * (atom.high if value > 0 else atom.low) for atom, value in self.terms
+        )
+
+    def substitute(self, table: Mapping[Atom, Affine]) -> Affine:
+        """Atoms replaced by other affines."""
+        if not any(atom in table for atom, _ in self.terms):
+            return self
+        result = Affine(self.constant)
+        for atom, value in self.terms:
+            result = result + (
+                table[atom] * value if atom in table else Affine(0, ((atom, value),))
+            )
+        return result
+
+    def __str__(self) -> str:
+        parts = []
+        for atom, value in self.terms:
+            sign = "- " if value < 0 else "+ "
+            factor = "" if abs(value) == 1 else f"{abs(value)}*"
+            parts.append(f"{sign}{factor}{atom}")
+        if self.constant or not parts:
+            parts.append(f"{'-' if self.constant < 0 else '+'} {abs(self.constant)}")
+        text = " ".join(parts)
+        return text[2:] if text.startswith("+ ") else "-" + text[2:]
+
+
+ZERO = Affine()
+
+
+def affine(atom: Atom | int) -> Affine:
+    """A variable, a register or a number as an index."""
+    return Affine(atom) if isinstance(atom, int) else Affine(0, ((atom, 1),))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Buffer:
+    """Memory of a fixed shape in row-major order, by identity."""
+
+    name: str
+    dtype: DType
+    shape: Shape
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def strides(self) -> Shape:
+        """Elements between neighbours along each axis."""
+        strides = []
+        step = 1
+        for extent in reversed(self.shape):
+            strides.append(step)
+            step *= extent
+        return tuple(reversed(strides))
+
+    def flat(self, index: Sequence[Affine]) -> Affine:
+        """The index of an element counted from the buffer's start."""
+        result = ZERO
+        for position, stride in zip(index, self.strides):
+            result = result + position * stride
+        return result
+
+    @property
+    def declared(self) -> str:
+        return f"{self.name}: {SHORT[self.dtype]}[{','.join(map(str, self.shape))}]"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    value: Any  # a NumPy scalar of the dtype
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A register, or one element of a register array."""
+
+    register: Register
+    index: tuple[Affine, ...] = ()
+
+    @property
+    def dtype(self) -> DType:
+        return self.register.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    buffer: Buffer
+    index: tuple[Affine, ...]
+
+    @property
+    def dtype(self) -> DType:
+        return self.buffer.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A map op of the table, `fma`, or `cast`/`bitcast` to `dtype`."""
+
+    op: str
+    args: tuple[Expression, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """The lanes of a vector register combined: halves first, so every width gives one tree."""
+
+    op: str
+    register: Ref
+
+    @property
+    def dtype(self) -> DType:
+        return self.register.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index as an int64 value."""
+
+    value: Affine
+    dtype: DType
+
+
+Expression = Literal | Ref | Load | Apply | Fold | Index
+
+
+# statements
+
+
+@dataclass(frozen=True, slots=True)
+class For:
+    """A loop. `unroll` copies of the body stand in one iteration; a thread of a parallel loop
+    claims `grain` consecutive iterations at a time."""
+
+    var: Var
+    start: int
+    stop: int
+    step: int
+    kind: str
+    body: tuple[Statement, ...]
+    unroll: int = 1
+    grain: int = 1
+
+    @property
+    def trips(self) -> int:
+        return max(0, -(-(self.stop - self.start) // self.step))
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """A new register; where it stands in a loop, a new one in each iteration."""
+
+    register: Register
+    value: Expression
+    index: tuple[Affine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """register = op(register, value), or register = value where op is `set`."""
+
+    register: Register
+    op: str
+    value: Expression
+    index: tuple[Affine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    buffer: Buffer
+    index: tuple[Affine, ...]
+    value: Expression
+    streaming: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Alloc:
+    """Scratch memory for the rest of the enclosing body."""
+
+    buffer: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The program ends with `code` where the condition does not hold; the kernel runs on."""
+
+    condition: Expression
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """Sort a row of `keys` in place, ascending and stable, NaN last; `order` moves along."""
+
+    keys: Buffer
+    order: Buffer | None
+    count: int
+    spare_keys: Buffer
+    spare_order: Buffer | None
+
+
+Statement = For | Let | Update | Store | Alloc | Check | Sort
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A loop nest that reads inputs and writes outputs; `notes` say what was decided and why."""
+
+    name: str
+    inputs: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    body: tuple[Statement, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def with_body(self, body: Sequence[Statement]) -> Kernel:
+        return replace(self, body=tuple(body))
+
+    def __str__(self) -> str:
+        from neurlang.ir.loops_text import kernel_text  # the printer sits above this module
+
+        return kernel_text(self)
+
+
+def sub_bodies(statement: Statement) -> tuple[Statement, ...]:
+    """The statements inside a loop; nothing for the others."""
+    return statement.body if isinstance(statement, For) else ()
+
+
+def walk(body: Sequence[Statement]) -> Iterator[Statement]:
+    """Every statement, outer before inner."""
+    stack = list(reversed(body))
+    while stack:
+        statement = stack.pop()
+        yield statement
+        stack.extend(reversed(sub_bodies(statement)))
+
+
+def expressions_of(statement: Statement) -> tuple[Expression, ...]:
+    """The expressions that stand in a statement itself."""
+    match statement:
+        case Let(value=value) | Update(value=value) | Store(value=value):
+            return (value,)
+        case Check(condition=condition):
+            return (condition,)
+        case _:
+            return ()
+
+
+def children(expression: Expression) -> tuple[Expression, ...]:
+    """The direct parts of an expression."""
+    match expression:
+        case Apply(args=args):
+            return args
+        case Fold(register=register):
+            return (register,)
+        case _:
+            return ()
+
+
+def parts(expression: Expression) -> Iterator[Expression]:
+    """An expression and all its parts."""
+    stack = [expression]
+    while stack:
+        found = stack.pop()
+        yield found
+        stack.extend(children(found))
+
+
+def substitute(expression: Expression, table: Mapping[Atom, Affine]) -> Expression:
+    """Atoms of every index replaced."""
+    match expression:
+        case Load(buffer=buffer, index=index):
+            return Load(buffer, tuple(i.substitute(table) for i in index))
+        case Ref(register=register, index=index) if index:
+            return Ref(register, tuple(i.substitute(table) for i in index))
+        case Index(value=value, dtype=dtype):
+            return Index(value.substitute(table), dtype)
+        case Apply(op=op, args=args, dtype=dtype):
+            return Apply(op, tuple(substitute(arg, table) for arg in args), dtype)
+        case _:
+            return expression
+
+
+def substitute_body(
+    body: Sequence[Statement], table: Mapping[Atom, Affine]
+) -> tuple[Statement, ...]:
+    """Atoms replaced in all statements; register definitions are left as they are."""
+
+    def indices(index: tuple[Affine, ...]) -> tuple[Affine, ...]:
+        return tuple(i.substitute(table) for i in index)
+
+    result: list[Statement] = []
+    for statement in body:
+        match statement:
+            case For():
+                result.append(replace(statement, body=substitute_body(statement.body, table)))
+            case Let(register, value, index):
+                result.append(Let(register, substitute(value, table), indices(index)))
+            case Update(register, op, value, index):
+                result.append(Update(register, op, substitute(value, table), indices(index)))
+            case Store(buffer, index, value, streaming):
+                result.append(Store(buffer, indices(index), substitute(value, table), streaming))
+            case Check(condition, code):
+                result.append(Check(substitute(condition, table), code))
+            case _:
+                result.append(statement)
+    return tuple(result)
