@@ -96,6 +96,10 @@ class IndexingError(NeurlangError, IndexError):
     """An index is out of range or of a kind that is not supported."""
 
 
+class DomainError(NeurlangError, ValueError):
+    """A value lies outside of what the operation is defined for."""
+
+
 class ArgumentError(NeurlangError, TypeError):
     """An argument is of a kind that cannot be compiled."""
 

@@ -170,7 +170,9 @@ class Buffer:
         return tuple(reversed(strides))
 
     def flat(self, index: Sequence[Affine]) -> Affine:
-        """The index of an element counted from the buffer's start."""
+        """The index of an element counted from the buffer's start; one index is that already."""
+        if len(index) == 1:
+            return index[0]
         result = ZERO
         for position, stride in zip(index, self.strides):
             result = result + position * stride
@@ -327,13 +329,18 @@ Statement = For | Let | Update | Store | Alloc | Check | Sort
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A loop nest that reads inputs and writes outputs; `notes` say what was decided and why."""
+    """A loop nest that reads inputs and writes outputs; `notes` say what was decided and why.
+
+    `schedule` tells the loop passes what the lowering made: `rows` (innermost loops become
+    vectors), `columns` (the loops around them do) or `fixed` (it is scheduled already).
+    """
 
     name: str
     inputs: tuple[Buffer, ...]
     outputs: tuple[Buffer, ...]
     body: tuple[Statement, ...]
     notes: tuple[str, ...] = field(default=())
+    schedule: str = "rows"
 
     def with_body(self, body: Sequence[Statement]) -> Kernel:
         return replace(self, body=tuple(body))
@@ -389,42 +396,107 @@ def parts(expression: Expression) -> Iterator[Expression]:
         stack.extend(children(found))
 
 
-def substitute(expression: Expression, table: Mapping[Atom, Affine]) -> Expression:
-    """Atoms of every index replaced."""
-    match expression:
-        case Load(buffer=buffer, index=index):
-            return Load(buffer, tuple(i.substitute(table) for i in index))
-        case Ref(register=register, index=index) if index:
-            return Ref(register, tuple(i.substitute(table) for i in index))
-        case Index(value=value, dtype=dtype):
-            return Index(value.substitute(table), dtype)
-        case Apply(op=op, args=args, dtype=dtype):
-            return Apply(op, tuple(substitute(arg, table) for arg in args), dtype)
-        case _:
-            return expression
+class Rewriter:
+    """Copies statements with atoms of indices and registers replaced.
 
+    `registers` gives for a register the one that stands for it, and its index where that one is
+    an array. A register that is defined inside what is copied, and not in the table, is renewed
+    with `lanes` lanes where its value depends on a variable or register in `varying`.
+    """
 
-def substitute_body(
-    body: Sequence[Statement], table: Mapping[Atom, Affine]
-) -> tuple[Statement, ...]:
-    """Atoms replaced in all statements; register definitions are left as they are."""
+    def __init__(
+        self,
+        atoms: Mapping[Atom, Affine],
+        registers: Mapping[Register, Ref] | None = None,
+        lanes: int = 1,
+        varying: Sequence[Atom] = (),
+    ) -> None:
+        self.atoms: dict[Atom, Affine] = dict(atoms)
+        self.registers: dict[Register, Ref] = dict(registers or {})
+        self.lanes = lanes
+        self.varying: set[Atom] = set(varying)
 
-    def indices(index: tuple[Affine, ...]) -> tuple[Affine, ...]:
-        return tuple(i.substitute(table) for i in index)
+    def indices(self, index: tuple[Affine, ...]) -> tuple[Affine, ...]:
+        return tuple(position.substitute(self.atoms) for position in index)
 
-    result: list[Statement] = []
-    for statement in body:
+    def expression(self, expression: Expression) -> Expression:
+        match expression:
+            case Load(buffer=buffer, index=index):
+                return Load(buffer, self.indices(index))
+            case Ref(register=register, index=index):
+                found = self.registers.get(register)
+                if found is None:
+                    return Ref(register, self.indices(index))
+                return Ref(found.register, found.index + self.indices(index))
+            case Index(value=value, dtype=dtype):
+                return Index(value.substitute(self.atoms), dtype)
+            case Apply(op=op, args=args, dtype=dtype):
+                return Apply(op, tuple(self.expression(arg) for arg in args), dtype)
+            case Fold(op=op, register=register):
+                renamed = self.expression(register)
+                assert isinstance(renamed, Ref)
+                return Fold(op, renamed)
+            case _:
+                return expression
+
+    def body(self, statements: Sequence[Statement]) -> tuple[Statement, ...]:
+        return tuple(self.statement(statement) for statement in statements)
+
+    def statement(self, statement: Statement) -> Statement:
         match statement:
             case For():
-                result.append(replace(statement, body=substitute_body(statement.body, table)))
+                return replace(statement, body=self.body(statement.body))
             case Let(register, value, index):
-                result.append(Let(register, substitute(value, table), indices(index)))
+                return self._let(register, value, index)
             case Update(register, op, value, index):
-                result.append(Update(register, op, substitute(value, table), indices(index)))
+                target = self.registers.get(register, Ref(register))
+                new = self.expression(value)
+                return Update(target.register, op, new, target.index + self.indices(index))
             case Store(buffer, index, value, streaming):
-                result.append(Store(buffer, indices(index), substitute(value, table), streaming))
+                return Store(buffer, self.indices(index), self.expression(value), streaming)
             case Check(condition, code):
-                result.append(Check(substitute(condition, table), code))
+                return Check(self.expression(condition), code)
             case _:
-                result.append(statement)
-    return tuple(result)
+                return statement
+
+    def _let(self, register: Register, value: Expression, index: tuple[Affine, ...]) -> Let:
+        new_value = self.expression(value)
+        if register not in self.registers:
+            lanes = self.lanes if depends_on(value, self.varying) else register.lanes
+            if lanes > 1:
+                self.varying.add(register)
+            new = replace(register, lanes=lanes)
+            self.registers[register] = Ref(new)
+            self.atoms[register] = affine(new)
+        found = self.registers[register]
+        return Let(found.register, new_value, found.index + self.indices(index))
+
+
+def depends_on(expression: Expression, atoms: set[Atom]) -> bool:
+    """Whether a value changes with any of the variables or registers."""
+    for part in parts(expression):
+        match part:
+            case Ref(register=register, index=index):
+                if register in atoms or uses_any(index, atoms):
+                    return True
+            case Load(index=index):
+                if uses_any(index, atoms):
+                    return True
+            case Index(value=value):
+                if uses_any((value,), atoms):
+                    return True
+    return False
+
+
+def uses_any(index: Sequence[Affine], atoms: set[Atom]) -> bool:
+    return any(atom in atoms for position in index for atom, _ in position.terms)
+
+
+def defined_in(body: Sequence[Statement]) -> set[Register]:
+    """The registers that statements define."""
+    return {s.register for s in walk(body) if isinstance(s, Let)}
+
+
+def updated_in(body: Sequence[Statement]) -> dict[Register, str]:
+    """The registers that statements update, and with which op."""
+    return {s.register: s.op for s in walk(body) if isinstance(s, Update)}

@@ -1,0 +1,20 @@
+"""Elementary functions written as straight-line LLVM IR, by name: `FUNCTIONS["exp"](writer, x)`.
+
+Each takes floats or doubles, scalar or vector of any number of lanes, and gives the same bits at
+every lane count and on every instruction set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from neurlang.codegen.mathlib.error_function import ERROR_FUNCTION
+from neurlang.codegen.mathlib.exponential import EXPONENTIAL
+from neurlang.codegen.writer import Value
+
+try:
+    from neurlang.codegen.mathlib.trigonometric import TRIGONOMETRIC
+except ImportError:
+    TRIGONOMETRIC = {}
+
+FUNCTIONS: dict[str, Callable[..., Value]] = {**EXPONENTIAL, **ERROR_FUNCTION, **TRIGONOMETRIC}

@@ -1,0 +1,450 @@
+"""Selecting and replacing elements: `x[key]`, take, scatter and update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neurlang.errors import AxisError, DTypeError, IndexingError, ShapeError
+from neurlang.frontend.array import (
+    Array,
+    Operand,
+    apply,
+    asarray,
+    broadcast_to,
+    cast,
+    full,
+    promote,
+    reshape,
+)
+from neurlang.ir.ops import SCATTER_MODES
+from neurlang.ir.types import INT64, Shape
+
+Index = Any  # a NumPy array of int64, or an Array of integers
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a key selects: a strided box of the array, then perhaps indices into the box.
+
+    `layout` names for each axis of the result the axis of the box, or None for one that the key
+    adds; the axes of the box that integers picked are not in it. `indices` holds the integer
+    arrays of the key by axis of the box; theirs are the result's axes from `front` on.
+    """
+
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+    step: tuple[int, ...]
+    layout: tuple[int | None, ...]
+    indices: dict[int, Index]
+    front: int
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the result, without the axes of index arrays."""
+        return tuple(1 if axis is None else self.size[axis] for axis in self.layout)
+
+    def covers(self, shape: Shape) -> bool:
+        """Whether the box is the whole array in its own order."""
+        return self.size == shape and not any(self.start) and all(s == 1 for s in self.step)
+
+
+# --- reading a key ------------------------------------------------------------------------------
+
+
+def _as_index(item: Any) -> Any:
+    """A part of a key as int, slice, None, Ellipsis, or an array of integers or bools."""
+    if item is None or item is Ellipsis or isinstance(item, slice):
+        return item
+    if isinstance(item, bool | np.bool_):
+        raise IndexingError(
+            "a bool is not an index here", hint="use x[None] to add an axis, or where() to choose"
+        )
+    if isinstance(item, int | np.integer):
+        return int(item)
+    if isinstance(item, Array):
+        if item.dtype.kind == "b" or (item.trace is None and item.node.op == "const"):
+            return _as_index(_mask_value(item))
+        found: Any = item
+    elif isinstance(item, list | tuple) and _holds_array(item):
+        found = asarray(item)
+    else:
+        found = np.asarray(item)
+        if found.size == 0 and not isinstance(item, np.ndarray | np.generic):
+            found = found.astype(np.int64)
+    if found.dtype.kind not in "iub":
+        raise IndexingError(
+            f"an index must be integers, slices, None, ... or bools, not {found.dtype}",
+            hint="convert with astype('int64')",
+        )
+    if isinstance(found, Array):
+        return cast(found, INT64)
+    if found.dtype.kind == "b":
+        return found
+    return int(found) if found.ndim == 0 else found.astype(np.int64)
+
+
+def _holds_array(items: Sequence[Any]) -> bool:
+    return any(
+        isinstance(item, Array) or (isinstance(item, list | tuple) and _holds_array(item))
+        for item in items
+    )
+
+
+def _mask_value(mask: Array) -> Any:
+    """A mask's value, where it is known: it decides the shape of the result."""
+    if mask.trace is not None and mask.node.op != "const":
+        raise IndexingError(
+            f"a traced mask {mask.node.type} cannot index: the shape would depend on its values",
+            origin=mask.node.where,
+            hint="use where(mask, x, 0), which keeps the shape",
+        )
+    if mask.node.op == "const":
+        return np.broadcast_to(mask.node.attrs["value"], mask.shape)
+    return mask.value("an index")
+
+
+def _axes_of(item: Any) -> int:
+    """How many axes of the array a part of a key stands for."""
+    if item is None or item is Ellipsis:
+        return 0
+    return int(item.ndim) if isinstance(item, np.ndarray) and item.dtype.kind == "b" else 1
+
+
+def _expand_key(key: Any, shape: Shape) -> list[Any]:
+    """The parts of a key, one for each axis and None: masks as integer arrays.
+
+    An ellipsis that stands for no axis stays: it still keeps the arrays beside it apart.
+    """
+    items = [_as_index(item) for item in (key if isinstance(key, tuple) else (key,))]
+    used = sum(_axes_of(item) for item in items)
+    ellipses = [position for position, item in enumerate(items) if item is Ellipsis]
+    if len(ellipses) > 1:
+        raise IndexingError("an index can only have a single ellipsis ('...')")
+    if used > len(shape):
+        raise IndexingError(
+            f"too many indices: {used} for an array of shape {list(shape)}",
+            hint=f"it has {len(shape)} axes",
+        )
+    if used < len(shape):
+        position = ellipses[0] if ellipses else len(items)
+        items[position : position + 1] = [slice(None)] * (len(shape) - used)
+    parts: list[Any] = []
+    axis = 0
+    for item in items:
+        if isinstance(item, np.ndarray) and item.dtype.kind == "b":
+            _check_mask(item, shape, axis)
+            parts.extend(item.nonzero())
+        else:
+            parts.append(item)
+        axis += _axes_of(item)
+    return parts
+
+
+def _check_mask(mask: Any, shape: Shape, axis: int) -> None:
+    if mask.ndim == 0 or mask.shape != shape[axis : axis + mask.ndim]:
+        raise IndexingError(
+            f"a mask of shape {list(mask.shape)} does not fit axes {axis}.. of {list(shape)}",
+            hint="a mask has the sizes of the axes that it stands for",
+        )
+
+
+def _check_range(index: Any, axis: int, size: int) -> Any:
+    """Static indices made nonnegative; IndexingError for those out of range."""
+    values = np.asarray(index)
+    wrong = values[(values < -size) | (values >= size)]
+    if wrong.size:
+        raise IndexingError(
+            f"index {int(wrong.flat[0])} is out of range for axis {axis} with size {size}",
+            hint=f"indices must lie in {-size}..{size - 1}" if size else "the axis is empty",
+        )
+    return np.where(values < 0, values + size, values)
+
+
+def _region(key: Any, shape: Shape) -> Region:
+    """The box that a key selects, and what remains to be done to it."""
+    boxes: list[tuple[int, int, int]] = []
+    layout: list[int | None] = []
+    indices: dict[int, Index] = {}
+    advanced: list[int] = []
+    kept_before = 0
+    for position, part in enumerate(_expand_key(key, shape)):
+        if part is Ellipsis:
+            continue
+        if part is None:
+            layout.append(None)
+            continue
+        axis = len(boxes)
+        extent = shape[axis]
+        if isinstance(part, slice):
+            first, stop, stride = part.indices(extent)
+            count = len(range(first, stop, stride))
+            boxes.append((first, count, stride) if count else (0, 0, 1))
+            layout.append(axis)
+            continue
+        if not advanced:
+            kept_before = len(layout)
+        advanced.append(position)
+        if isinstance(part, int):
+            boxes.append((int(_check_range(part, axis, extent)), 1, 1))
+        else:
+            boxes.append((0, extent, 1))
+            indices[axis] = part if isinstance(part, Array) else _check_range(part, axis, extent)
+    together = bool(advanced) and advanced[-1] - advanced[0] == len(advanced) - 1
+    start, size, step = ([box[place] for box in boxes] for place in range(3))
+    return Region(
+        tuple(start),
+        tuple(size),
+        tuple(step),
+        tuple(layout),
+        indices,
+        kept_before if together else 0,
+    )
+
+
+# --- x[key] -------------------------------------------------------------------------------------
+
+
+def getitem(x: Operand, key: Any) -> Array:
+    """`x[key]` with NumPy's indexing.
+
+    A key holds integers, slices of any step, None, an ellipsis, integer arrays (which broadcast
+    together, and replace their axes where they stand together, else come first), lists, and masks
+    whose values are known. Traced integers may stand for integers. IndexingError where a known
+    index is out of range or a mask is traced; a traced index is checked when it is used.
+    """
+    array = asarray(x)
+    region = _region(key, array.shape)
+    box = array
+    if not region.covers(array.shape):
+        box = apply("slice", array, start=region.start, size=region.size, step=region.step)
+    if not region.indices:
+        return reshape(box, region.shape)
+    kept = [axis for axis in range(array.ndim) if axis in region.layout or axis in region.indices]
+    box = reshape(box, tuple(region.size[axis] for axis in kept))
+    chosen = {kept.index(axis): index for axis, index in region.indices.items()}
+    picked, first, count = _pick(box, chosen)
+    found = range(first, first + count)
+    others = [axis for axis in range(picked.ndim) if axis not in found]
+    front = sum(1 for axis in region.layout[: region.front] if axis is not None)
+    placed = _transpose(picked, (*others[:front], *found, *others[front:]))
+    sizes = list(region.shape)
+    sizes[region.front : region.front] = picked.shape[first : first + count]
+    return reshape(placed, tuple(sizes))
+
+
+def _pick(box: Array, chosen: dict[int, Index]) -> tuple[Array, int, int]:
+    """The elements at broadcast indices along some axes, and which axes the indices' are.
+
+    Several axes become one, which takes no copy where they are neighbours; others come first.
+    """
+    axes = list(chosen)
+    sizes = tuple(box.shape[axis] for axis in axes)
+    first = axes[0]
+    if len(axes) == 1:
+        index = _as_array(chosen[first])
+    else:
+        index = linear_index(list(chosen.values()), sizes)
+        if axes[-1] - first >= len(axes):
+            others = [axis for axis in range(box.ndim) if axis not in axes]
+            box = _transpose(box, (*axes, *others))
+            first = 0
+        after = box.shape[first + len(axes) :]
+        box = reshape(box, (*box.shape[:first], math.prod(sizes), *after))
+    return apply("gather", box, index, axis=first), first, index.ndim
+
+
+def linear_index(indices: Sequence[Index], sizes: Shape) -> Array:
+    """One row-major index out of one for each axis; out of range where any of them is.
+
+    index = sum of i[k] * product of the sizes after k. Where an i[k] lies outside of its axis, the
+    product of all sizes stands instead, which no axis of that size can be indexed by.
+    """
+    if all(isinstance(index, np.ndarray) for index in indices):
+        try:
+            return asarray(np.asarray(np.ravel_multi_index(tuple(indices), sizes), np.int64))
+        except ValueError:
+            raise _index_shapes(indices) from None
+    arrays = _broadcast_indices(indices)
+    total = full(arrays[0].shape, 0, INT64)
+    valid: Array | None = None
+    for index, size in zip(arrays, sizes):
+        least, limit = full(index.shape, 0, INT64), full(index.shape, size, INT64)
+        wrapped = apply("where", apply("less", index, least), apply("add", index, limit), index)
+        inside = apply("and", apply("less_equal", least, wrapped), apply("less", wrapped, limit))
+        valid = inside if valid is None else apply("and", valid, inside)
+        total = apply("add", apply("mul", total, limit), wrapped)
+    assert valid is not None
+    return apply("where", valid, total, full(total.shape, math.prod(sizes), INT64))
+
+
+def _broadcast_indices(indices: Sequence[Index]) -> list[Array]:
+    try:
+        return promote("indexing", [_as_array(index) for index in indices], INT64)
+    except ShapeError:
+        raise _index_shapes(indices) from None
+
+
+def _index_shapes(indices: Sequence[Index]) -> IndexingError:
+    shapes = " and ".join(str(list(index.shape)) for index in indices)
+    return IndexingError(
+        f"index arrays of shapes {shapes} do not broadcast",
+        hint="sizes must be equal or 1, counted from the last axis",
+    )
+
+
+def _as_array(index: Index) -> Array:
+    return cast(asarray(index), INT64)
+
+
+def _transpose(x: Array, order: tuple[int, ...]) -> Array:
+    return x if order == tuple(range(x.ndim)) else apply("transpose", x, axes=order)
+
+
+# --- take ---------------------------------------------------------------------------------------
+
+
+def _axis_of(name: str, axis: int, x: Array) -> int:
+    if not -x.ndim <= axis < x.ndim:
+        raise AxisError(
+            f"{name}: axis {axis} is out of range for {x.node.type}",
+            hint=f"it has {x.ndim} axes" if x.ndim else "it has no axis",
+        )
+    return axis % x.ndim
+
+
+def _integer_index(name: str, indices: Operand) -> Index:
+    """Indices as an int64 NumPy array where they are known, else as an Array."""
+    found = _as_index(indices)
+    if isinstance(found, int):
+        return np.asarray(found)
+    if not isinstance(found, np.ndarray | Array) or found.dtype.kind == "b":
+        raise DTypeError(f"{name} takes integer indices", hint="use x[key] for slices and masks")
+    return found
+
+
+def take(x: Operand, indices: Operand, axis: int | None = None, mode: str = "raise") -> Array:
+    """Slices of `x` along `axis` at integer `indices`; of all elements in order without an axis.
+
+    The result has the shape of the indices in place of the axis. `mode` says what happens to
+    indices out of range: "raise" an IndexingError, "clip" to the axis, or "wrap" around.
+    """
+    array = asarray(x)
+    if axis is None:
+        array, axis = reshape(array, (array.size,)), 0
+    axis = _axis_of("take", axis, array)
+    size = array.shape[axis]
+    index = _integer_index("take", indices)
+    if mode not in ("raise", "clip", "wrap"):
+        raise IndexingError(f"take has no mode {mode!r}", hint="use raise, clip or wrap")
+    if isinstance(index, np.ndarray) and mode == "raise":
+        index = _check_range(index, axis, size)
+    index = _as_array(index)
+    if mode == "clip":
+        index = apply("max", index, full(index.shape, 0, INT64))
+        index = apply("min", index, full(index.shape, size - 1, INT64))
+    elif mode == "wrap":
+        index = apply("mod", index, full(index.shape, size, INT64))
+    return apply("gather", array, index, axis=axis)
+
+
+def take_along_axis(x: Operand, indices: Operand, axis: int | None = -1) -> Array:
+    """`x[..., indices[..., j, ...], ...]` along `axis`: what argsort and argmax give, looked up.
+
+    `indices` has as many axes as `x`, and broadcasts with it on the others. Without an axis, `x`
+    is taken as one row. IndexingError or AxisError where they do not fit.
+    """
+    array = asarray(x)
+    if axis is None:
+        array, axis = reshape(array, (array.size,)), 0
+    axis = _axis_of("take_along_axis", axis, array)
+    index = _integer_index("take_along_axis", indices)
+    if index.ndim != array.ndim:
+        raise IndexingError(
+            f"take_along_axis takes indices with {array.ndim} axes, not {index.ndim}",
+            hint="add axes with reshape or None",
+        )
+    key: list[Any] = []
+    for position, size in enumerate(array.shape):
+        shape = [1] * array.ndim
+        shape[position] = size
+        key.append(index if position == axis else np.arange(size).reshape(shape))
+    return getitem(array, tuple(key))
+
+
+# --- scatter and update -------------------------------------------------------------------------
+
+
+def scatter(base: Operand, indices: Operand, values: Operand, mode: str = "set") -> Array:
+    """`base` with slices of axis 0 set, added, multiplied, ... at integer `indices`, in order.
+
+    `values` broadcast to the shape of the indices followed by that of a slice, and are converted
+    to the dtype of `base`. `mode` is one of "set", "add", "mul", "max" and "min"; an index that
+    stands twice counts twice. IndexingError for a known index out of range.
+    """
+    array = asarray(base)
+    _axis_of("scatter", 0, array)
+    if mode not in SCATTER_MODES:
+        raise IndexingError(
+            f"scatter has no mode {mode!r}", hint=f"use one of {', '.join(SCATTER_MODES)}"
+        )
+    index = _integer_index("scatter", indices)
+    if isinstance(index, np.ndarray):
+        index = _check_range(index, 0, array.shape[0])
+    index = _as_array(index)
+    shape = (*index.shape, *array.shape[1:])
+    filled = broadcast_to(asarray(values, array.dtype), shape)
+    return apply("scatter", array, index, filled, mode=mode)
+
+
+def scatter_add(base: Operand, indices: Operand, values: Operand) -> Array:
+    """`base` with `values` added to slices of axis 0 at `indices`, as `np.add.at` does.
+
+    Shapes, dtypes and errors as for `scatter`.
+    """
+    return scatter(base, indices, values, "add")
+
+
+def update(base: Operand, key: Any, value: Operand) -> Array:
+    """A copy of `base` whose elements at `key` are `value`: `x[key] = value` without mutation.
+
+    `value` broadcasts to the shape of `base[key]` and is converted to the dtype of `base`. The
+    key is as for `x[key]`. ShapeError where the value does not fit, IndexingError for bad keys.
+    """
+    array = asarray(base)
+    region = _region(key, array.shape)
+    if region.indices:
+        return _update_at_indices(array, key, value)
+    filled = broadcast_to(
+        _without_leading_ones(asarray(value, array.dtype), region.shape), region.shape
+    )
+    return apply(
+        "update", array, reshape(filled, region.size), start=region.start, step=region.step
+    )
+
+
+def _without_leading_ones(value: Array, shape: Shape) -> Array:
+    """Assignment lets a value have more axes than the place where it goes, of size 1."""
+    extra = max(0, value.ndim - len(shape))
+    if any(size != 1 for size in value.shape[:extra]):
+        raise ShapeError(
+            f"cannot put {value.node.type} into a region of shape {list(shape)}",
+            hint="the value must broadcast to the region",
+        )
+    return reshape(value, value.shape[extra:])
+
+
+def _update_at_indices(array: Array, key: Any, value: Operand) -> Array:
+    """By way of the flat positions of the elements, indexed by the same key."""
+    positions = getitem(np.arange(array.size).reshape(array.shape), key)
+    fitting = _without_leading_ones(asarray(value, array.dtype), positions.shape)
+    filled = broadcast_to(fitting, positions.shape)
+    flat = reshape(array, (array.size,))
+    return reshape(apply("scatter", flat, positions, filled, mode="set"), array.shape)
+
+
+__all__ = ["getitem", "scatter", "scatter_add", "take", "take_along_axis", "update"]

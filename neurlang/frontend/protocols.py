@@ -1,0 +1,312 @@
+"""What makes an Array feel like an ndarray: operators, methods, and NumPy's protocols."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from neurlang.errors import ArgumentError, MutationError
+from neurlang.frontend import creation, elementwise, indexing
+from neurlang.frontend.array import PYTHON_SCALARS, Array, Operand, asarray, reshape
+from neurlang.frontend.indexing import getitem
+
+MODULES: list[ModuleType] = [elementwise, indexing, creation]
+import importlib
+
+for _name in ("reductions", "manipulation", "linear", "ordering"):
+    try:
+        MODULES.append(importlib.import_module("neurlang.frontend." + _name))
+    except ImportError:
+        pass
+PUBLIC: Mapping[str, Callable[..., Any]] = {
+    name: getattr(module, name) for module in MODULES for name in module.__all__
+}
+
+_OPERANDS = (Array, np.ndarray, np.generic, *PYTHON_SCALARS, list, tuple)
+
+BINARY_OPERATORS = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "divmod": "divmod",
+    "pow": "power",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lshift": "left_shift",
+    "rshift": "right_shift",
+    "matmul": "matmul",
+}
+COMPARISONS = {
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}
+UNARY_OPERATORS = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
+
+
+# --- operators ----------------------------------------------------------------------------------
+
+
+def _is_weak(operand: Operand) -> bool:
+    return operand.weak is not None if isinstance(operand, Array) else type(operand) in (int, float)
+
+
+def keep_weak(result: Any, *operands: Operand) -> Any:
+    """An operator on Python numbers gives a Python number: its result stays weakly typed."""
+    if not all(_is_weak(operand) for operand in operands):
+        return result
+    if isinstance(result, tuple):
+        return tuple(keep_weak(part, *operands) for part in result)
+    weak = {"i": int, "f": float}.get(result.dtype.kind)
+    return Array(result.node, result.trace, weak)
+
+
+def _binary_operator(name: str, function: Callable[..., Any]) -> None:
+    """Attach `__name__` and `__rname__`. Without `__iname__`, `x += y` rebinds x, as values do."""
+
+    def forward(self: Array, other: Operand) -> Any:
+        if not isinstance(other, _OPERANDS):
+            return NotImplemented
+        result = function(self, other)
+        return result if self.weak is None else keep_weak(result, self, other)
+
+    def reflected(self: Array, other: Operand) -> Any:
+        if not isinstance(other, _OPERANDS):
+            return NotImplemented
+        result = function(other, self)
+        return result if self.weak is None else keep_weak(result, self, other)
+
+    _attach(f"__{name}__", forward, function)
+    if name not in COMPARISONS:
+        _attach(f"__r{name}__", reflected, function)
+
+
+def _unary_operator(name: str, function: Callable[..., Any]) -> None:
+    def operator(self: Array) -> Any:
+        result = function(self)
+        return result if self.weak is None else keep_weak(result, self)
+
+    _attach(f"__{name}__", operator, function)
+
+
+def _attach(name: str, function: Callable[..., Any], source: Callable[..., Any]) -> None:
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = source.__doc__
+    setattr(Array, name, function)
+
+
+def _setitem(self: Array, key: Any, value: Operand) -> None:
+    raise MutationError(
+        f"{self.node.type} is a value and cannot be assigned into",
+        origin=self.node.where,
+        hint="use update(x, key, value), where() or concatenate, and keep what they return",
+    )
+
+
+def _iterate(self: Array) -> Iterator[Array]:
+    if not self.shape:
+        raise ArgumentError(f"cannot iterate over {self.node.type}: it has no axis")
+    return (getitem(self, position) for position in range(self.shape[0]))
+
+
+# --- methods ------------------------------------------------------------------------------------
+
+SAME_METHODS = """
+    all any argmax argmin argsort astype clip cumprod cumsum diagonal dot max mean min prod
+    ravel repeat round sort squeeze std sum swapaxes take trace var
+""".split()
+
+
+def _reshape_method(self: Array, *shape: Any, **keywords: Any) -> Any:
+    """The same elements under another shape, given as a tuple or as separate sizes."""
+    return PUBLIC["reshape"](self, shape[0] if len(shape) == 1 else shape, **keywords)
+
+
+def _transpose_method(self: Array, *axes: Any) -> Any:
+    """Axes in another order, given as a tuple or separately; reversed where none are given."""
+    if len(axes) == 1 and not isinstance(axes[0], int):
+        return PUBLIC["transpose"](self, axes[0])
+    return PUBLIC["transpose"](self, axes or None)
+
+
+def _flatten(self: Array, order: str = "C") -> Any:
+    """All elements in one axis."""
+    return PUBLIC["ravel"](self, order=order)
+
+
+def _copy(self: Array, order: str = "C") -> Array:
+    """The array itself: it is a value, which nothing changes."""
+    return self
+
+
+def _real(self: Array) -> Array:
+    """The real part, which is the array itself."""
+    return self
+
+
+def _imaginary(self: Array) -> Array:
+    """The imaginary part of real numbers: zeros."""
+    return creation.zeros_like(self)
+
+
+def _namespace(self: Array, api_version: str | None = None) -> ModuleType:
+    """The module whose functions take this array, as the Array API standard asks for."""
+    import neurlang  # imported late: the package imports this module
+
+    return neurlang
+
+
+METHODS: Mapping[str, Any] = {
+    "reshape": _reshape_method,
+    "transpose": _transpose_method,
+    "flatten": _flatten,
+    "copy": _copy,
+    "conj": _copy,
+    "conjugate": _copy,
+    "__copy__": _copy,
+    "__deepcopy__": lambda self, memo: self,
+    "__getitem__": getitem,
+    "__setitem__": _setitem,
+    "__iter__": _iterate,
+    "__round__": lambda self, digits=0: elementwise.round(self, digits or 0),
+    "__array_namespace__": _namespace,
+    "T": property(lambda self: PUBLIC["transpose"](self)),
+    "mT": property(lambda self: PUBLIC["matrix_transpose"](self)),
+    "real": property(_real),
+    "imag": property(_imaginary),
+}
+
+
+# --- NumPy's protocols --------------------------------------------------------------------------
+
+REDUCTIONS = {
+    "add": "sum",
+    "multiply": "prod",
+    "maximum": "max",
+    "minimum": "min",
+    "logical_and": "all",
+    "logical_or": "any",
+}
+ACCUMULATIONS = {"add": "cumsum", "multiply": "cumprod"}
+DEFAULTS: Mapping[str, Any] = {
+    "out": None,
+    "where": True,
+    "casting": "same_kind",
+    "order": "K",
+    "subok": True,
+    "like": None,
+}
+
+
+def _supported_keywords(name: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords without those that change nothing; ArgumentError for `out` and `where`."""
+    kept = {key: value for key, value in keywords.items() if value is not np._NoValue}
+    for key, default in DEFAULTS.items():
+        if key not in kept or (key == "where" and name == "where"):
+            continue
+        if kept[key] is default or (kept[key] == default and isinstance(default, str)):
+            del kept[key]
+        elif key == "out":
+            raise ArgumentError(
+                f"{name} cannot write into out=: arrays here are values",
+                hint="use the result that it returns",
+            )
+        elif key == "where":
+            raise ArgumentError(f"{name} takes no where=", hint="select with where() instead")
+    return kept
+
+
+def call_public(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """Our function of that name; ArgumentError where it, or a keyword of the call, is missing."""
+    function = PUBLIC.get(name)
+    if function is None:
+        raise ArgumentError(
+            f"numpy.{name} is not supported on arrays of neurlang",
+            hint="compose it from supported functions, or apply it to np.asarray(x) outside jit",
+        )
+    supported = _supported_keywords(name, keywords)
+    try:
+        inspect.signature(function).bind(*args, **supported)
+    except TypeError as error:
+        raise ArgumentError(
+            f"{name}: {error}", hint=f"its signature is {name}{inspect.signature(function)}"
+        ) from None
+    return function(*args, **supported)
+
+
+def array_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
+    """NumPy's hook for `np.exp(x)`, `array + x`, `np.add.reduce(x)` and `np.add.outer(x, y)`."""
+    name = ufunc.__name__
+    match method:
+        case "__call__":
+            return call_public(name, inputs, keywords)
+        case "reduce" if name in REDUCTIONS:
+            return call_public(REDUCTIONS[name], *_with_axis(inputs, keywords))
+        case "accumulate" if name in ACCUMULATIONS:
+            return call_public(ACCUMULATIONS[name], *_with_axis(inputs, keywords))
+        case "outer":
+            left, right = asarray(inputs[0]), asarray(inputs[1])
+            column = reshape(left, (*left.shape, *(1,) * right.ndim))
+            return call_public(name, (column, right), keywords)
+    raise ArgumentError(
+        f"numpy.{name}.{method} is not supported on arrays of neurlang",
+        hint="use the array functions, like sum, cumsum or scatter_add",
+    )
+
+
+def _with_axis(
+    inputs: Sequence[Any], keywords: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """The arguments of `ufunc.reduce`, whose axis is 0 where none is given."""
+    return inputs[:1], {"axis": inputs[1] if len(inputs) > 1 else 0, **keywords}
+
+
+def array_function(
+    self: Array,
+    function: Callable[..., Any],
+    types: Sequence[type],
+    args: Sequence[Any],
+    keywords: Mapping[str, Any],
+) -> Any:
+    """NumPy's hook for `np.sum(x)`, `np.concatenate([x, y])`, ...: ours of the same name."""
+    name = function.__name__
+    module = function.__module__.removeprefix("numpy").lstrip(".")
+    return call_public(f"{module}.{name}" if module else name, args, keywords)
+
+
+# --- attaching ----------------------------------------------------------------------------------
+
+
+PROTOCOLS: Mapping[str, Any] = {
+    "__array_ufunc__": array_ufunc,
+    "__array_function__": array_function,
+    "__array_priority__": 1000.0,
+}
+
+
+def _attach_all() -> None:
+    for name, public in (*BINARY_OPERATORS.items(), *COMPARISONS.items()):
+        if public not in PUBLIC:
+            continue
+        _binary_operator(name, PUBLIC[public])
+    for name, public in UNARY_OPERATORS.items():
+        _unary_operator(name, PUBLIC[public])
+    for name in SAME_METHODS:
+        if name in PUBLIC:
+            setattr(Array, name, PUBLIC[name])
+    for name, method in (*METHODS.items(), *PROTOCOLS.items()):
+        setattr(Array, name, method)
+
+
+_attach_all()

@@ -1,0 +1,168 @@
+"""Which element of its arguments does an element of a node need: index rules for views.
+
+The fusion pass asks to learn what may be fused; the lowering asks to write the loads. Both give a
+`Divider`, which makes quotient and remainder of an index where a reshape needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from neurlang.ir.graph import Node
+from neurlang.ir.loops import ZERO, Affine, Register, Var, affine
+from neurlang.ir.types import INT64, Shape
+
+Indices = tuple[Affine, ...]
+
+
+class Divider(Protocol):
+    """Makes registers for what an affine index cannot say."""
+
+    def divide(self, value: Affine, divisor: int) -> tuple[Affine, Affine]:
+        """Quotient and remainder of a non-negative index."""
+        ...
+
+
+class NameOnlyDivider:
+    """Registers without the statements that fill them: for questions about structure."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[Affine, int], tuple[Affine, Affine]] = {}
+
+    def divide(self, value: Affine, divisor: int) -> tuple[Affine, Affine]:
+        key = (value, divisor)
+        if key not in self.made:
+            quotient = Register("q", INT64, high=value.high // divisor)
+            remainder = Register("r", INT64, high=divisor - 1)
+            self.made[key] = (affine(quotient), affine(remainder))
+        return self.made[key]
+
+
+class SplitNeeded(Exception):
+    """The variable's range must be cut at `point`: a pad or concat changes piece there."""
+
+    def __init__(self, var: Var, point: int) -> None:
+        super().__init__(f"{var} at {point}")
+        self.var = var
+        self.point = point
+
+
+def loop_vars(shape: Shape, names: str) -> tuple[list[Var], Indices]:
+    """A variable for each axis, and the index they make; an axis of size 1 has index 0."""
+    variables = []
+    index = []
+    for axis, size in enumerate(shape):
+        name = names[axis] if axis < len(names) else f"{names[-1]}{axis}"
+        var = Var(name, 0, max(0, size - 1))
+        variables.append(var)
+        index.append(ZERO if size == 1 else affine(var))
+    return variables, tuple(index)
+
+
+def divide(value: Affine, divisor: int, divider: Divider) -> tuple[Affine, Affine]:
+    """value // divisor and value % divisor; affine wherever the ranges allow it."""
+    if divisor == 1:
+        return value, ZERO
+    quotient = Affine(value.constant // divisor)
+    remainder = Affine(value.constant % divisor)
+    for atom, coefficient in value.terms:
+        term = Affine(0, ((atom, 1),))
+        if coefficient % divisor == 0:
+            quotient = quotient + term * (coefficient // divisor)
+        else:
+            remainder = remainder + term * coefficient
+    if 0 <= remainder.low and remainder.high < divisor:
+        return quotient, remainder
+    return divider.divide(value, divisor)
+
+
+def reshape_index(source: Shape, target: Shape, index: Indices, divider: Divider) -> Indices:
+    """The source's index for the target's: through the flat index, except where axes agree."""
+    if [n for n in source if n != 1] == [n for n in target if n != 1]:
+        kept = iter([i for i, n in zip(index, target) if n != 1])
+        return tuple(ZERO if n == 1 else next(kept) for n in source)
+    rest = ZERO
+    for position, extent in zip(index, target):
+        rest = rest * extent + position
+    result = []
+    stride = 1
+    strides = []
+    for extent in reversed(source):
+        strides.append(stride)
+        stride *= extent
+    for extent, stride in zip(source, reversed(strides)):
+        if extent == 1:
+            result.append(ZERO)
+            continue
+        quotient, rest = divide(rest, stride, divider)
+        result.append(quotient)
+    return tuple(result)
+
+
+def view_index(node: Node, index: Indices, divider: Divider) -> Indices:
+    """The index into the only argument of a transpose, broadcast, slice or reshape."""
+    (source,) = node.args
+    match node.op:
+        case "transpose":
+            result = [ZERO] * len(index)
+            for position, axis in zip(index, node.attrs["axes"]):
+                result[axis] = position
+            return tuple(result)
+        case "broadcast":
+            kept = index[len(index) - len(source.shape) :]
+            return tuple(ZERO if n == 1 else i for i, n in zip(kept, source.shape))
+        case "slice":
+            return tuple(
+                i * step + start
+                for i, start, step in zip(index, node.attrs["start"], node.attrs["step"])
+            )
+        case "reshape":
+            return reshape_index(source.shape, node.shape, index, divider)
+    raise AssertionError(node.op)
+
+
+def piece_of(position: Affine, bounds: Sequence[int]) -> int | None:
+    """Which of the pieces bounds[k]..bounds[k + 1] an index lies in.
+
+    SplitNeeded where cutting a variable's range tells; None where only the running program knows.
+    """
+    for piece in range(len(bounds) - 1):
+        if bounds[piece] <= position.low and position.high < bounds[piece + 1]:
+            return piece
+    if len(position.terms) == 1:
+        ((atom, coefficient),) = position.terms
+        if isinstance(atom, Var) and coefficient in (1, -1):
+            for bound in bounds[1:-1]:
+                if position.low < bound <= position.high:
+                    raise SplitNeeded(atom, _cut(position.constant, coefficient, bound))
+    return None
+
+
+def _cut(constant: int, coefficient: int, bound: int) -> int:
+    """The least variable on the upper side of the cut between bound - 1 and bound."""
+    return bound - constant if coefficient == 1 else constant - bound + 1
+
+
+def pad_bounds(node: Node, axis: int) -> tuple[int, int, int, int]:
+    """Where the padding before, the source and the padding after begin, and the end."""
+    low = node.attrs["low"][axis]
+    size = node.args[0].shape[axis]
+    return 0, low, low + size, node.shape[axis]
+
+
+def concat_bounds(node: Node) -> list[int]:
+    """Where each piece of a concatenation begins, and the end."""
+    bounds = [0]
+    for arg in node.args:
+        bounds.append(bounds[-1] + arg.shape[node.attrs["axis"]])
+    return bounds
+
+
+def reduce_index(node: Node, outer: Indices, inner: Indices) -> Indices:
+    """The index into a reduction's argument from kept and reduced positions."""
+    kept, reduced = iter(outer), iter(inner)
+    axes = node.attrs["axes"]
+    return tuple(
+        next(reduced) if axis in axes else next(kept) for axis in range(len(node.args[0].shape))
+    )

@@ -1,0 +1,352 @@
+"""Fusion: which nodes are stored, and which stored nodes are computed by one kernel.
+
+A node that is stored is an *anchor*; everything else is inlined where it is used. Anchors that
+iterate over one space become one *group*, which is one kernel: several reductions and maps of a
+row program, or several outputs of elementwise work.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from neurlang.ir.access import (
+    Indices,
+    NameOnlyDivider,
+    SplitNeeded,
+    concat_bounds,
+    loop_vars,
+    pad_bounds,
+    piece_of,
+    reduce_index,
+    view_index,
+)
+from neurlang.ir.graph import Graph, Node
+from neurlang.ir.loops import ZERO, Affine
+from neurlang.ir.ops import OPS
+from neurlang.ir.types import Shape
+
+RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more than a store
+MAX_PLACES = 3  # elements of one node that one element of a consumer may ask for
+SMALL_WORK = 1 << 15  # elements below which a kernel without outer axes may do everything
+OWN_KERNEL = ("dot", "scatter", "update", "sort", "argsort", "cumulative")
+
+
+@dataclass(eq=False)
+class Group:
+    """One kernel: its anchors in order. `split` is the number of outer axes once known."""
+
+    kind: str
+    anchors: list[Node]
+    shape: Shape
+    outer: Shape | None = None
+    number: int = 0
+    needs: set[int] = field(default_factory=set)
+    reasons: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The partition of a graph into kernels, in an order in which they can run."""
+
+    groups: tuple[Group, ...]
+    anchors: frozenset[Node]
+
+
+def group(graph: Graph, fuse: bool = True) -> Plan:
+    """Choose anchors and groups; repeats with more anchors until nothing costly is recomputed."""
+    position = {node: number for number, node in enumerate(graph.nodes)}
+    anchors = _first_anchors(graph, fuse)
+    while True:
+        grouping = _Grouping(graph, position, anchors, fuse)
+        more = grouping.run() - anchors
+        if not more:
+            return Plan(tuple(_in_order(grouping.groups)), frozenset(anchors))
+        anchors |= more
+
+
+def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
+    """Outputs, reductions, contractions, and what they and gathers must read from memory."""
+    anchors = {node for node in graph.outputs if node.op != "param"}
+    for node in graph.nodes:
+        kind = node.kind
+        if kind == "leaf":
+            continue
+        if kind in ("reduce", "contract", "order") or node.op in OWN_KERNEL:
+            anchors.add(node)
+        if not fuse and kind not in ("view", "leaf"):
+            anchors.add(node)
+        if node.op in OWN_KERNEL and node.op not in ("cumulative", "sort", "argsort"):
+            anchors.update(found for arg in node.args if (found := stored_source(arg)))
+        if node.op == "gather" and (source := stored_source(node.args[0])) is not None:
+            anchors.add(source)
+    return anchors
+
+
+def stored_source(node: Node) -> Node | None:
+    """The computed node that a chain of pure views starts at; pads and concats are computed."""
+    while node.op in ("transpose", "broadcast", "slice", "reshape"):
+        node = node.args[0]
+    return None if node.op == "param" or (node.op == "const") else node
+
+
+def space_of(node: Node) -> tuple[Shape, Shape]:
+    """The whole iteration space of an anchor, and its outer part where it is a reduction."""
+    if node.kind != "reduce":
+        return node.shape, node.shape
+    source = node.args[0].shape
+    inner = tuple(source[axis] for axis in node.attrs["axes"])
+    return (*node.shape, *inner), node.shape
+
+
+def is_trailing(node: Node) -> bool:
+    """Whether a reduction is over the last axes."""
+    rank = len(node.args[0].shape)
+    axes = node.attrs["axes"]
+    return tuple(axes) == tuple(range(rank - len(axes), rank))
+
+
+class _Grouping:
+    """One attempt with a given set of anchors."""
+
+    def __init__(
+        self, graph: Graph, position: dict[Node, int], anchors: set[Node], fuse: bool
+    ) -> None:
+        self.graph = graph
+        self.position = position
+        self.anchors = anchors
+        self.fuse = fuse
+        self.groups: list[Group] = []
+        self.group_of: dict[Node, Group] = {}
+        self.inlined_in: dict[Node, set[int]] = {}
+        self.more: set[Node] = set()
+
+    def run(self) -> set[Node]:
+        """Assign every anchor; returns nodes that had better be anchors as well."""
+        for node in self.graph.nodes:
+            if node in self.anchors:
+                self._assign(node)
+        cost: dict[Node, int] = {}
+        for node in self.graph.nodes:
+            own = OPS[node.op].cost if node.kind == "map" else 0
+            inlined = (cost[arg] for arg in node.args if arg not in self.anchors)
+            cost[node] = min(1000, own + max(inlined, default=0))
+            if node.kind == "map" and node not in self.anchors:
+                repeated = len(self.inlined_in.get(node, ())) > 1
+                if repeated and cost[node] > RECOMPUTE_COST:
+                    self.more.add(node)
+                    cost[node] = 0
+        return self.more
+
+    def _assign(self, node: Node) -> None:
+        reached = self._reached(node)
+        needs = {self.group_of[found].number for found in reached if found in self.group_of}
+        chosen = self._choose(node, reached, needs) if self.fuse else None
+        if chosen is None:
+            kind = node.op if node.op in OWN_KERNEL else "rows"
+            space, outer = space_of(node)
+            chosen = Group(kind, [], space, outer if node.kind == "reduce" else None)
+            chosen.number = len(self.groups)
+            self.groups.append(chosen)
+        chosen.anchors.append(node)
+        if node.kind == "reduce" and chosen.outer is None:
+            chosen.outer = node.shape
+        if len(space_of(node)[0]) > len(chosen.shape):
+            chosen.shape = space_of(node)[0]
+        chosen.needs |= needs - {chosen.number}
+        self.group_of[node] = chosen
+        for found in self.visited:
+            self.inlined_in.setdefault(found, set()).add(chosen.number)
+
+    def _reached(self, node: Node) -> dict[Node, set[Indices]]:
+        """The anchors that a node reads, and at which indices of its space."""
+        if node.kind == "reduce":
+            _, outer = loop_vars(node.shape, "o")
+            _, inner = loop_vars(space_of(node)[0][len(node.shape) :], "i")
+            start = [(node.args[0], reduce_index(node, outer, inner))]
+            self.outer_index: Indices = outer
+        elif node.op in OWN_KERNEL:
+            start = [(arg, loop_vars(arg.shape, "i")[1]) for arg in node.args]
+            self.outer_index = ()
+        else:
+            _, self.outer_index = loop_vars(node.shape, "o")
+            start = [(node, self.outer_index)]
+        return self._demand(start, node)
+
+    def _demand(
+        self, start: Sequence[tuple[Node, Indices]], root: Node
+    ) -> dict[Node, set[Indices]]:
+        divider = NameOnlyDivider()
+        asked: dict[Node, set[Indices]] = {}
+        heap: list[int] = []
+        reached: dict[Node, set[Indices]] = {}
+        self.visited: list[Node] = []
+        nodes = self.graph.nodes
+
+        def ask(node: Node, index: Indices) -> None:
+            if node in self.anchors and node is not root:
+                reached.setdefault(node, set()).add(index)
+            elif node.kind != "leaf":
+                if node not in asked:
+                    asked[node] = set()
+                    heapq.heappush(heap, -self.position[node])
+                asked[node].add(index)
+
+        for node, index in start:
+            ask(node, index)
+        while heap:
+            node = nodes[-heapq.heappop(heap)]
+            self.visited.append(node)
+            places = asked[node]
+            if len(places) > MAX_PLACES or (len(places) > 1 and OPS[node.op].cost > RECOMPUTE_COST):
+                if node.kind != "view" or node.op in ("pad", "concat"):
+                    self.more.add(node)
+                    places = set(list(places)[:1])
+            for index in places:
+                for arg, position in argument_indices(node, index, divider):
+                    ask(arg, position)
+        return reached
+
+    def _choose(
+        self, node: Node, reached: dict[Node, set[Indices]], needs: set[int]
+    ) -> Group | None:
+        """The latest group that the node may join."""
+        if node.op in OWN_KERNEL:
+            return None
+        candidates = {self.group_of[found].number for found in reached}
+        candidates |= {g.number for g in self.groups[-4:] if self._same_space(g, node)}
+        for number in sorted(candidates, reverse=True):
+            found = self.groups[number]
+            if self._fits(found, node, reached) and not self._cycle(found, needs):
+                return found
+        return None
+
+    def _same_space(self, found: Group, node: Node) -> bool:
+        return found.kind == "rows" and found.shape == space_of(node)[0]
+
+    def _cycle(self, found: Group, needs: set[int]) -> bool:
+        """Whether another group that the node needs depends on `found`."""
+        stack = [number for number in needs if number != found.number]
+        seen = set(stack)
+        while stack:
+            number = stack.pop()
+            if number == found.number:
+                return True
+            fresh = self.groups[number].needs - seen
+            seen |= fresh
+            stack.extend(fresh)
+        return False
+
+    def _fits(self, found: Group, node: Node, reached: dict[Node, set[Indices]]) -> bool:
+        members = {anchor: reached[anchor] for anchor in found.anchors if anchor in reached}
+        if found.kind == "dot":
+            (product,) = found.anchors[:1]
+            pure = node.kind == "map" and node.shape == product.shape
+            exact = all(
+                index == self.outer_index for places in members.values() for index in places
+            )
+            return pure and exact and len(found.anchors) == 1 and bool(members)
+        if found.kind != "rows":
+            return False
+        if node.kind != "reduce" and (node.op in ("pad", "concat") or self._has_pieces()):
+            return False
+        if node.kind == "reduce":
+            return self._reduce_fits(found, node, members)
+        return self._map_fits(found, node, members)
+
+    def _has_pieces(self) -> bool:
+        return any(found.op in ("pad", "concat") for found in self.visited)
+
+    def _reduce_fits(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> bool:
+        space, outer = space_of(node)
+        if found.shape != space or found.outer not in (None, outer) or not is_trailing(node):
+            return False
+        if any(a.kind == "reduce" and not is_trailing(a) for a in found.anchors):
+            return False
+        if found.outer is None and not _rows_worth_it(outer, space):
+            return False
+        return self._at_outer(members, self.outer_index, len(outer))
+
+    def _map_fits(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> bool:
+        if found.outer is None:
+            return node.shape == found.shape and self._at_outer(
+                members, self.outer_index, len(node.shape)
+            )
+        if node.shape == found.outer:
+            return bool(members) and self._at_outer(members, self.outer_index, len(found.outer))
+        columns = any(a.kind == "reduce" and not is_trailing(a) for a in found.anchors)
+        if node.shape != found.shape or columns or not _rows_worth_it(found.outer, found.shape):
+            return False
+        rank = len(found.outer)
+        return bool(members) and self._at_outer(members, self.outer_index[:rank], rank)
+
+    def _at_outer(self, members: dict[Node, set[Indices]], outer: Indices, rank: int) -> bool:
+        return all(index[:rank] == outer[:rank] for places in members.values() for index in places)
+
+
+def _rows_worth_it(outer: Shape, space: Shape) -> bool:
+    """A row program runs one thread a row: it needs rows, or little work."""
+    return math.prod(outer) >= 8 or math.prod(space) <= SMALL_WORK
+
+
+def argument_indices(
+    node: Node, index: Indices, divider: NameOnlyDivider
+) -> Iterable[tuple[Node, Indices]]:
+    """The elements of its arguments that one element of an inlined node reads."""
+    match node.op:
+        case "pad" | "concat":
+            return _piece_indices(node, index)
+        case "gather":
+            source, indices = node.args
+            axis = node.attrs["axis"]
+            rank = len(indices.shape)
+            unknown = divider.divide(Affine(id(node)), 1 << 62)[0]
+            at = (*index[:axis], unknown, *index[axis + rank :])
+            return [(source, at), (indices, index[axis : axis + rank])]
+    if node.kind == "view":
+        return [(node.args[0], view_index(node, index, divider))]
+    return [(arg, index) for arg in node.args]
+
+
+def _piece_indices(node: Node, index: Indices) -> list[tuple[Node, Indices]]:
+    """Every piece that a pad or concat may read: the loops will be cut between them."""
+    if node.op == "pad":
+        low = node.attrs["low"]
+        return [(node.args[0], tuple(i + (-before) for i, before in zip(index, low)))]
+    axis = node.attrs["axis"]
+    bounds = concat_bounds(node)
+    try:
+        piece = piece_of(index[axis], bounds)
+    except SplitNeeded:
+        piece = None
+    pieces = range(len(node.args)) if piece is None else [piece]
+    return [
+        (node.args[k], (*index[:axis], index[axis] + (-bounds[k]), *index[axis + 1 :]))
+        for k in pieces
+    ]
+
+
+def _in_order(groups: Sequence[Group]) -> list[Group]:
+    """Groups so that each comes after those it needs; joining may have broken creation order."""
+    done: set[int] = set()
+    order: list[Group] = []
+    for root in groups:
+        stack = [root]
+        while stack:
+            found = stack[-1]
+            if found.number in done:
+                stack.pop()
+                continue
+            missing = [number for number in sorted(found.needs) if number not in done]
+            if missing:
+                stack.append(groups[missing[0]])
+            else:
+                done.add(found.number)
+                order.append(found)
+                stack.pop()
+    return order
+
+
+__all__ = ["ZERO", "Group", "Plan", "group", "is_trailing", "pad_bounds", "space_of"]

@@ -1,0 +1,103 @@
+"""Two loops over what lies contiguous in memory become one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from neurlang.ir.loops import (
+    Affine,
+    Apply,
+    Atom,
+    Check,
+    Expression,
+    For,
+    Index,
+    Kernel,
+    Let,
+    Load,
+    Ref,
+    Statement,
+    Store,
+    Update,
+    Var,
+    affine,
+    expressions_of,
+    parts,
+    walk,
+)
+
+
+def collapse(kernel: Kernel) -> Kernel:
+    """Merge `for i: for j:` where every index counts i and j on as one number.
+
+    Needs plain serial loops that start at 0. Leaves flat indices behind: one index into a buffer
+    of several axes counts from its start.
+    """
+    return kernel.with_body([_collapse(statement) for statement in kernel.body])
+
+
+def _collapse(statement: Statement) -> Statement:
+    if not isinstance(statement, For):
+        return statement
+    loop = replace(statement, body=tuple(_collapse(inner) for inner in statement.body))
+    if len(loop.body) != 1 or not isinstance(loop.body[0], For):
+        return loop
+    inner = loop.body[0]
+    plain = all(f.start == 0 and f.step == 1 and f.kind == "serial" for f in (loop, inner))
+    if not plain or any(isinstance(s, For) for s in inner.body):
+        return loop
+    if not all(_merges(index, loop, inner) for index in _flat_indices(inner.body)):
+        return loop
+    var = Var(inner.var.name, 0, loop.stop * inner.stop - 1)
+    return For(var, 0, loop.stop * inner.stop, 1, "serial", _flatten(inner.body, loop, inner, var))
+
+
+def _flat_indices(body: Sequence[Statement]) -> list[Affine]:
+    indices = []
+    for statement in walk(body):
+        if isinstance(statement, Store):
+            indices.append(statement.buffer.flat(statement.index))
+        for expression in expressions_of(statement):
+            for part in parts(expression):
+                if isinstance(part, Load):
+                    indices.append(part.buffer.flat(part.index))
+                elif isinstance(part, Index):
+                    indices.append(part.value)
+    return indices
+
+
+def _merges(index: Affine, outer: For, inner: For) -> bool:
+    return index.coefficient(outer.var) == index.coefficient(inner.var) * inner.stop
+
+
+def _flatten(body: Sequence[Statement], outer: For, inner: For, var: Var) -> tuple[Statement, ...]:
+    table: dict[Atom, Affine] = {outer.var: Affine(), inner.var: affine(var)}
+
+    def value(expression: Expression) -> Expression:
+        match expression:
+            case Load(buffer=buffer, index=index):
+                return Load(buffer, (buffer.flat(index).substitute(table),))
+            case Index(value=index, dtype=dtype):
+                return Index(index.substitute(table), dtype)
+            case Apply(op=op, args=args, dtype=dtype):
+                return Apply(op, tuple(value(arg) for arg in args), dtype)
+            case Ref():
+                return expression
+        return expression
+
+    result: list[Statement] = []
+    for statement in body:
+        match statement:
+            case Let():
+                result.append(replace(statement, value=value(statement.value)))
+            case Update():
+                result.append(replace(statement, value=value(statement.value)))
+            case Check():
+                result.append(replace(statement, condition=value(statement.condition)))
+            case Store(buffer, index, stored, streaming):
+                flat = buffer.flat(index).substitute(table)
+                result.append(Store(buffer, (flat,), value(stored), streaming))
+            case _:
+                result.append(statement)
+    return tuple(result)

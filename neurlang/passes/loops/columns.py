@@ -1,0 +1,198 @@
+"""Reductions down columns: several vectors of columns side by side, rows streamed through them.
+
+Eight rows are added as a tree, the trees with their rounding error carried along: a fixed order
+that depends on the number of rows alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from neurlang.codegen.machine import Machine
+from neurlang.ir.loops import (
+    Affine,
+    Expression,
+    For,
+    Let,
+    Ref,
+    Register,
+    Rewriter,
+    Statement,
+    Update,
+    Var,
+    affine,
+    defined_in,
+    updated_in,
+)
+from neurlang.passes.loops import choose
+from neurlang.passes.loops.trees import compensated, finished_sum, literal_of, tree, two_sum
+
+
+def vectorize_columns(body: Sequence[Statement], machine: Machine) -> list[Statement]:
+    """Vectorise the loop around the innermost ones; its iterations lie side by side in lanes."""
+    result: list[Statement] = []
+    for statement in body:
+        if not isinstance(statement, For):
+            result.append(statement)
+        elif any(isinstance(s, For) and _is_flat(s) for s in statement.body):
+            result.extend(_Columns(statement, choose.lanes(statement.body, machine)).statements())
+        else:
+            result.append(
+                replace(statement, body=tuple(vectorize_columns(statement.body, machine)))
+            )
+    return result
+
+
+def _is_flat(loop: For) -> bool:
+    return not any(isinstance(statement, For) for statement in loop.body)
+
+
+class _Columns:
+    def __init__(self, loop: For, lanes: int) -> None:
+        self.loop = loop
+        self.lanes = lanes
+        self.vectors = choose.COLUMN_VECTORS
+
+    def statements(self) -> list[Statement]:
+        width = self.vectors * self.lanes
+        count = self.loop.stop
+        main = count // width * width
+        result: list[Statement] = []
+        if main:
+            var = Var(self.loop.var.name, 0, main - width)
+            tile = _Tile(self.loop, affine(var), self.lanes, self.vectors, 0)
+            result.append(For(var, 0, main, width, "serial", tuple(tile.statements())))
+        if main < count:
+            full, partial = divmod(count - main, self.lanes)
+            tile = _Tile(self.loop, Affine(main), self.lanes, full, partial)
+            # one trip: a loop so that its registers are its own
+            var = Var(self.loop.var.name, main, main)
+            result.append(For(var, main, main + 1, 1, "serial", tuple(tile.statements())))
+        return result
+
+
+class _Tile:
+    """`full` vectors of columns from `base`, and `partial` more columns."""
+
+    def __init__(self, loop: For, base: Affine, lanes: int, full: int, partial: int) -> None:
+        self.loop = loop
+        self.base = base
+        self.lanes = lanes
+        self.full = full
+        self.partial = partial
+        self.arrays = {
+            register: Register(register.name, register.dtype, lanes, (full + (partial > 0),))
+            for register in self._crossing()
+        }
+
+    def _crossing(self) -> set[Register]:
+        """Registers of the column's own body: they live on from one sweep to the next."""
+        return {s.register for s in self.loop.body if isinstance(s, Let)}
+
+    def statements(self) -> list[Statement]:
+        result: list[Statement] = []
+        run: list[Statement] = []
+        for statement in self.loop.body:
+            if isinstance(statement, For):
+                result += self._spread(run)
+                result += self._rows(statement)
+                run = []
+            else:
+                run.append(statement)
+        return result + self._spread(run)
+
+    def _spread(
+        self, run: Sequence[Statement], more: dict[Register, Register] | None = None
+    ) -> list[Statement]:
+        """Plain statements for every column of the tile."""
+        if not run:
+            return []
+        result: list[Statement] = []
+        if self.full:
+            v = Var("v", 0, self.full - 1)
+            lane = Var(self.loop.var.name, 0, self.lanes - 1)
+            body = self._renewed(run, affine(v), lane, more)
+            vector = For(lane, 0, self.lanes, self.lanes, "vector", body)
+            result.append(For(v, 0, self.full, 1, "unroll", (vector,)))
+        if self.partial:
+            lane = Var(self.loop.var.name, 0, self.partial - 1)
+            body = self._renewed(run, Affine(self.full), lane, more)
+            result.append(For(lane, 0, self.partial, self.lanes, "vector", body))
+        return result
+
+    def _renewed(
+        self,
+        run: Sequence[Statement],
+        which: Affine,
+        lane: Var,
+        more: dict[Register, Register] | None,
+    ) -> tuple[Statement, ...]:
+        registers = {old: Ref(new, (which,)) for old, new in self.arrays.items()}
+        for old, new in (more or {}).items():
+            registers[old] = Ref(new, (which,))
+        column = self.base + which * self.lanes + affine(lane)
+        rewriter = Rewriter({self.loop.var: column}, registers, self.lanes, [lane])
+        rewriter.varying.update(self.arrays)
+        return rewriter.body(run)
+
+    def _rows(self, loop: For) -> list[Statement]:
+        """The loop down the rows: eight at a time, then the rest."""
+        carried = updated_in(loop.body)
+        step = choose.TREE_ROWS
+        count = loop.stop - loop.start
+        main = count // step * step
+        long = count > step
+        result: list[Statement] = []
+        errors: dict[Register, Register] = {}
+        for register, op in carried.items():
+            if long and compensated(op, register.dtype):
+                shape = self.arrays[register].shape
+                name = f"{register.name}error"
+                errors[register] = Register(name, register.dtype, self.lanes, shape)
+        for register, array in errors.items():
+            start = Let(array, literal_of("add", register.dtype), ())
+            result += self._spread_arrays([start], array)
+        proxies = {r: Register(f"{r.name}error", r.dtype) for r in errors}
+        more = {proxies[r]: errors[r] for r in errors}
+        if main:
+            var = Var(loop.var.name, loop.start, loop.start + main - step)
+            body = self._group(loop, affine(var), step, proxies)
+            inner = tuple(self._spread(body, more))
+            result.append(For(var, loop.start, loop.start + main, step, "serial", inner))
+        if main < count:
+            rest = self._group(loop, Affine(loop.start + main), count - main, proxies)
+            result += self._spread(rest, more)
+        for register, proxy in proxies.items():
+            done = Update(register, "set", finished_sum(Ref(register), Ref(proxy)))
+            result += self._spread([done], more)
+        return result
+
+    def _spread_arrays(self, lets: Sequence[Let], array: Register) -> list[Statement]:
+        count = array.shape[0]
+        v = Var("v", 0, count - 1)
+        body = tuple(Let(array, let.value, (affine(v),)) for let in lets)
+        return [For(v, 0, count, 1, "unroll", body)]
+
+    def _group(
+        self, loop: For, base: Affine, rows: int, proxies: dict[Register, Register]
+    ) -> list[Statement]:
+        """Rows base .. base + rows - 1 of every carried register, as one tree."""
+        values: dict[Register, list[Expression]] = {}
+        ops = updated_in(loop.body)
+        result: list[Statement] = []
+        inner = defined_in(loop.body)
+        for row in range(rows):
+            rewriter = Rewriter({loop.var: base + row})
+            for statement in rewriter.body(loop.body):
+                if isinstance(statement, Update) and statement.register not in inner:
+                    values.setdefault(statement.register, []).append(statement.value)
+                else:
+                    result.append(statement)
+        for register, found in values.items():
+            whole = tree(ops[register], found, register.dtype)
+            if register in proxies:
+                result += two_sum(Ref(register), Ref(proxies[register]), whole, 1)
+            else:
+                result.append(Update(register, ops[register], whole))
+        return result

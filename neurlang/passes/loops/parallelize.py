@@ -1,0 +1,88 @@
+"""The outermost loops of a kernel that are worth it run on several threads.
+
+The pieces depend on the program alone, never on the number of threads: whoever computes a piece,
+its bits are the same.
+"""
+
+from __future__ import annotations
+
+from neurlang.ir.loops import (
+    Affine,
+    Atom,
+    For,
+    Kernel,
+    Let,
+    Register,
+    Rewriter,
+    Statement,
+    Var,
+    affine,
+    defined_in,
+    updated_in,
+)
+from neurlang.passes.loops import choose
+
+
+def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
+    """Make top-level loops parallel where their work pays for waking a thread.
+
+    `tile` fixes the elements of a flat loop's chunk; 0 lets the cost model choose.
+    """
+    body: list[Statement] = []
+    outside: set[Register] = set()
+    for statement in kernel.body:
+        if isinstance(statement, For) and _independent(statement, outside):
+            body.extend(_parallel(statement, tile))
+        else:
+            body.append(statement)
+        if isinstance(statement, Let):
+            outside.add(statement.register)
+    return kernel.with_body(body)
+
+
+def _independent(loop: For, outside: set[Register]) -> bool:
+    """Whether iterations only share memory: no register is carried over or comes from outside."""
+    carried = set(updated_in(loop.body)) - defined_in(loop.body)
+    return loop.kind in ("serial", "vector") and not carried and not outside
+
+
+def _parallel(loop: For, tile: int) -> list[Statement]:
+    work = loop.trips * choose.cost(loop.body)
+    if not choose.worth_threads(work) or loop.trips < 2:
+        return [loop]
+    if loop.kind == "vector":
+        return _chunks(loop, tile)
+    grain = choose.grain(loop.trips, choose.cost(loop.body))
+    var = Var(loop.var.name, 0, loop.trips - 1)
+    index = affine(var) * loop.step + loop.start
+    body = Rewriter({loop.var: index}).body(loop.body)
+    return [For(var, 0, loop.trips, 1, "parallel", body, grain=grain)]
+
+
+def _chunks(loop: For, tile: int) -> list[Statement]:
+    """A flat vector loop in chunks; what is left over runs after them."""
+    step = loop.step * loop.unroll
+    count = loop.stop - loop.start
+    per_element = max(1, choose.cost(loop.body) // loop.step)
+    size = choose.chunk(count, step, per_element, tile)
+    whole = count // size
+    if whole < 2:
+        return [loop]
+    chunk = Var("chunk", 0, whole - 1)
+    inner = Var(loop.var.name, 0, size - 1)
+    index = affine(chunk) * size + affine(inner) + loop.start
+    body = _moved(loop, index, inner)
+    piece = For(inner, 0, size, loop.step, "vector", body, loop.unroll)
+    result: list[Statement] = [For(chunk, 0, whole, 1, "parallel", (piece,))]
+    done = loop.start + whole * size
+    if done < loop.stop:
+        var = Var(loop.var.name, done, loop.stop - 1)
+        rest = _moved(loop, affine(var), var)
+        unroll = loop.unroll if (loop.stop - done) % step == 0 else 1
+        result.append(For(var, done, loop.stop, loop.step, "vector", rest, unroll))
+    return result
+
+
+def _moved(loop: For, index: Affine, var: Var) -> tuple[Statement, ...]:
+    table: dict[Atom, Affine] = {loop.var: index}
+    return Rewriter(table, lanes=loop.step, varying=[var]).body(loop.body)
