@@ -110,13 +110,18 @@ def fit(task: Fit) -> tuple[list[float], float]:
 LN2 = mpmath.log(2)
 HALF_LN2 = LN2 / 2 * mpf("1.0001")
 ROOT_LOW, ROOT_HIGH = mpmath.sqrt(2) / 2 - 1, mpmath.sqrt(2) - 1
-RATIO = (ROOT_HIGH / (ROOT_HIGH + 2)) ** 2
+RATIO = (ROOT_HIGH / (1 + ROOT_HIGH / 2)) ** 2
 NEAR_ZERO = mpf(10) ** -12
 
 
 def one(_: mpf) -> mpf:
     """The absolute error counts."""
     return mpf(1)
+
+
+def square(u: mpf) -> mpf:
+    """The relative weight of a tail that is multiplied by x^2, up to a factor near 1."""
+    return u
 
 
 def cube_over(function: Function) -> Function:
@@ -134,9 +139,9 @@ def tail_of_exp(r: mpf) -> mpf:
     return (mpmath.expm1(r) - r) / r**2
 
 
-def tail_of_exp2(r: mpf, slope: mpf) -> mpf:
-    """(2^r - 1 - slope r) / r^2, where slope is log(2) rounded."""
-    return (mpmath.expm1(r * LN2) - slope * r) / r**2
+def tail_of_exp2(r: mpf) -> mpf:
+    """(2^r - 1 - log(2) r) / r^2."""
+    return (mpmath.expm1(r * LN2) - LN2 * r) / r**2
 
 
 def tail_of_log(f: mpf) -> mpf:
@@ -151,9 +156,20 @@ def tail_of_tanh(u: mpf) -> mpf:
 
 
 def tail_of_log_ratio(u: mpf) -> mpf:
-    """(log((1 + s) / (1 - s)) - 2 s) / s^3 with u = s^2."""
-    s = mpmath.sqrt(u)
-    return (2 * mpmath.atanh(s) - 2 * s) / s**3
+    """(log((2 + v) / (2 - v)) - v) / v^3 with u = v^2."""
+    v = mpmath.sqrt(u)
+    return (2 * mpmath.atanh(v / 2) - v) / v**3
+
+
+def tail_of_cosh(u: mpf) -> mpf:
+    """(cosh(x) - 1) / x^2 with u = x^2."""
+    return (mpmath.cosh(mpmath.sqrt(u)) - 1) / u
+
+
+def tail_of_sinh(u: mpf) -> mpf:
+    """(sinh(x) - x) / x^3 with u = x^2."""
+    x = mpmath.sqrt(u)
+    return (mpmath.sinh(x) - x) / x**3
 
 
 def tail_of_erf(u: mpf) -> mpf:
@@ -177,9 +193,14 @@ def exp_weight(r: mpf) -> mpf:
     return r**2 / mpmath.exp(r)
 
 
+def exp2_weight(r: mpf) -> mpf:
+    """The relative weight of tail_of_exp2."""
+    return r**2 / mpf(2) ** r
+
+
 def log_weight(f: mpf) -> mpf:
     """The relative weight of tail_of_log."""
-    return f**2 / mpmath.log1p(f)
+    return f**2 / abs(mpmath.log1p(f))
 
 
 def tasks() -> dict[str, dict[str, Fit]]:
@@ -192,9 +213,22 @@ def tasks() -> dict[str, dict[str, Fit]]:
         },
         "LOG_TAIL": {
             "float": Fit(tail_of_log, ROOT_LOW, ROOT_HIGH, 9, log_weight, "float", 3, 0.01),
+            "double": Fit(tail_of_log, ROOT_LOW, ROOT_HIGH, 11, log_weight, "double", 3, 0.01),
         },
         "LOG_RATIO_TAIL": {
-            "double": Fit(tail_of_log_ratio, NEAR_ZERO, RATIO, 7, one, "double", 2),
+            "double": Fit(tail_of_log_ratio, NEAR_ZERO, RATIO, 7, square, "double", 2),
+        },
+        "EXP2_TAIL": {
+            "float": Fit(tail_of_exp2, -0.5, 0.5, 5, exp2_weight, "float", 3, 0.01),
+            "double": Fit(tail_of_exp2, -0.5, 0.5, 10, exp2_weight, "double", 3, 0.01),
+        },
+        "COSH_TAIL": {
+            "float": Fit(tail_of_cosh, NEAR_ZERO, HALF_LN2**2, 3, square, "float", 1),
+            "double": Fit(tail_of_cosh, NEAR_ZERO, HALF_LN2**2, 6, square, "double", 1),
+        },
+        "SINH_TAIL": {
+            "float": Fit(tail_of_sinh, NEAR_ZERO, HALF_LN2**2, 3, square, "float", 1),
+            "double": Fit(tail_of_sinh, NEAR_ZERO, HALF_LN2**2, 6, square, "double", 1),
         },
         "TANH_TAIL": {
             "float": Fit(tail_of_tanh, NEAR_ZERO, 0.39, 5, cube_over(mpmath.tanh), "float", 1),

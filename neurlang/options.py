@@ -43,6 +43,19 @@ OPTIONS = {
     )
 }
 
+
+@dataclass
+class State:
+    """Changes whenever `options` is entered or left: compiled entries hold for one generation."""
+
+    generation: int = 0
+
+    def overridden(self) -> bool:
+        """Whether this context has overrides."""
+        return bool(_overrides.get({}))
+
+
+state = State()
 _overrides: ContextVar[dict[str, Any]] = ContextVar("neurlang_options")
 
 
@@ -83,7 +96,9 @@ def options(**values: Any) -> Iterator[None]:
                 f"there is no option {name!r}", hint=f"choose one of {', '.join(OPTIONS)}"
             )
     token = _overrides.set({**_overrides.get({}), **values})
+    state.generation += 1
     try:
         yield
     finally:
         _overrides.reset(token)
+        state.generation += 1

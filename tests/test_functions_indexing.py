@@ -142,7 +142,10 @@ def test_traced_indices(seed: int) -> None:
 
 def test_traced_indices_are_checked_when_they_run() -> None:
     x = np.arange(12.0).reshape(3, 4)
-    select = lambda a, i, j: a[i, j]  # noqa: E731
+
+    def select(a: Array, i: Array, j: Array) -> Array:
+        return a[i, j]
+
     np.testing.assert_array_equal(
         traced_call(select, x, np.int64(-1), np.array([0, -4])), x[-1, [0, -4]]
     )
@@ -182,7 +185,7 @@ def test_errors_of_keys() -> None:
     with pytest.raises(ConcreteValueError):
         traced_call(lambda a, n: a[:n], np.zeros(3), np.int64(2))
     with pytest.raises(MutationError, match="update"):
-        x[0] = 1.0  # type: ignore[index]
+        x[0] = 1.0
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1, -1])
@@ -255,6 +258,12 @@ BIT_EXACT_CALLS = [
     ("arange", (0.3, 77.7, 0.1), {"dtype": "float32"}),
     ("arange", (200,), {"dtype": "uint8"}),
     ("arange", (0,), {}),
+    ("arange", (250, 50, -1), {"dtype": "uint8"}),
+    ("arange", (300,), {"dtype": "uint8"}),
+    ("arange", (100, -100, -3), {"dtype": "int8"}),
+    ("arange", (np.int32(3), 200), {}),
+    ("arange", (5, 500, 2), {"dtype": "int16"}),
+    ("arange", (3, 3), {"dtype": "uint8"}),
     ("linspace", (0, 1), {}),
     ("linspace", (0, 1, 1001), {}),
     ("linspace", (-3, 7.5, 777), {"endpoint": False}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ class Machine:
     l2: int = 1 << 20
     l3: int = 16 << 20
     cores: int = 1
+    vector_bits: int = 128
 
     @cached_property
     def feature_text(self) -> str:
@@ -31,16 +33,7 @@ class Machine:
 
     @property
     def is_x86(self) -> bool:
-        return self.triple.startswith(("x86_64", "amd64"))
-
-    @cached_property
-    def vector_bits(self) -> int:
-        """The widest vectors worth using."""
-        if not self.is_x86:
-            return 128
-        if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= self.present:
-            return 512
-        return 256 if "avx2" in self.present else 128
+        return is_x86(self.triple)
 
     @property
     def vector_registers(self) -> int:
@@ -64,7 +57,20 @@ class Machine:
             "-" + name[1:] if name[1:].startswith(prefixes) and prefixes else name
             for name in self.features
         )
-        return replace(self, features=tuple(kept))
+        return replace(self, features=tuple(kept), vector_bits=vector_bits)
+
+
+def is_x86(triple: str) -> bool:
+    return triple.startswith(("x86_64", "amd64"))
+
+
+def widest_vectors(triple: str, features: Iterable[str]) -> int:
+    """The widest vectors worth using, in bits."""
+    if not is_x86(triple):
+        return 128
+    if {"+avx512f", "+avx512bw", "+avx512vl", "+avx512dq"} <= set(features):
+        return 512
+    return 256 if "+avx2" in set(features) else 128
 
 
 def _cache_size(level: int, otherwise: int) -> int:
@@ -102,13 +108,15 @@ def host_machine() -> Machine:
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
-    features = llvm.get_host_cpu_features().flatten()
+    features = tuple(sorted(llvm.get_host_cpu_features().flatten().split(",")))
+    triple = llvm.get_process_triple()
     return Machine(
-        triple=llvm.get_process_triple(),
+        triple=triple,
         cpu=llvm.get_host_cpu_name(),
-        features=tuple(sorted(features.split(","))),
+        features=features,
         l1=_cache_size(1, 32 << 10),
         l2=_cache_size(2, 1 << 20),
         l3=_cache_size(3, 16 << 20),
         cores=available_cores(),
+        vector_bits=widest_vectors(triple, features),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,11 @@ PYTHON_SCALARS = (bool, int, float)
 Operand = Any  # an Array, a NumPy array or scalar, a Python scalar, or nested lists of them
 
 _results: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
-_executor: list[Callable[[Graph], tuple[Any, ...]]] = []
+Executor = Callable[[Graph], tuple[Any, ...]]
+_executor: list[Executor] = []
 
 
-def set_executor(run: Callable[[Graph], tuple[Any, ...]]) -> None:
+def set_executor(run: Executor) -> None:
     """Tell lazy arrays how a graph is run; the pipeline sits above this module."""
     _executor[:] = [run]
 
@@ -199,9 +201,7 @@ def execute(arrays: Sequence[Array]) -> list[Any]:
     pending = [array for array in arrays if array.node not in _results and not _is_leaf(array)]
     if pending:
         graph, values = pending_graph(pending)
-        results = _executor[0](
-            Graph("lazy", graph.params, graph.nodes, graph.outputs, tuple(values))
-        )
+        results = _executor[0](replace(graph, captured=tuple(values)))
         for array, result in zip(pending, results):
             _results[array.node] = np.asarray(result)
     return [_leaf_value(array) for array in arrays]

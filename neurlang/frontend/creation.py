@@ -46,8 +46,9 @@ def full(shape: Any, fill_value: Operand, dtype: Any = None) -> Array:
     The dtype is that of the value unless `dtype` is given. ShapeError for negative sizes.
     """
     sizes = as_shape(shape)
-    if isinstance(fill_value, Array) or np.ndim(fill_value):
-        return broadcast_to(asarray(fill_value, dtype or result_dtype(asarray(fill_value))), sizes)
+    if isinstance(fill_value, Array | list | tuple | np.ndarray):
+        value = asarray(fill_value)
+        return broadcast_to(cast(value, check_dtype(dtype or value.dtype)), sizes)
     found = np.asarray(fill_value).dtype if dtype is None else dtype
     return splat(sizes, fill_value, check_dtype(found))
 
@@ -121,21 +122,30 @@ def arange(
     """
     if stop is None:
         start, stop = 0, start
-    numbers = [_known(each) for each in (start, stop, 1 if step is None else step)]
-    values = np.arange(*numbers, dtype=dtype)
-    dtype = check_dtype(values.dtype)
-    if values.size <= LARGEST_LITERAL or dtype == BOOL:
+    first, limit, difference = (_known(each) for each in (start, stop, 1 if step is None else step))
+    if all(type(each) is int for each in (first, limit, difference)) and difference:
+        found = check_dtype(dtype or INT64)
+        count = len(range(first, limit, difference))
+        if found.kind in "iu" and count > LARGEST_LITERAL:
+            start_of_range = np.array([first, first + difference], found)
+            return _steps(_iota((count,), 0, found), start_of_range)
+    values = np.arange(first, limit, difference, dtype=dtype)
+    found = check_dtype(values.dtype)
+    if values.size <= LARGEST_LITERAL or found == BOOL:
         return asarray(values)
-    first, difference = values[0], values[1] - values[0]
     with np.errstate(all="ignore"):
-        computed = first + np.arange(values.size).astype(dtype) * difference
+        index = np.arange(values.size).astype(found)
+        computed = values[0] + index * (values[1] - values[0])
     if not _same_bits(computed, values):
         return asarray(values)
-    return _steps(_iota(values.shape, 0, dtype), first, difference)
+    return _steps(_iota(values.shape, 0, found), values)
 
 
-def _steps(index: Array, first: Any, difference: Any) -> Array:
-    """first + index * difference, without what changes no bit."""
+def _steps(index: Array, values: Any) -> Array:
+    """first + index * difference of two neighbours, without what changes no bit; integers wrap."""
+    first = values[0]
+    with np.errstate(over="ignore"):
+        difference = values[1] - first
     if difference != 1:
         index = apply("mul", index, splat(index.shape, difference, index.dtype))
     if first == 0 and index.dtype.kind != "f":

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from neurlang.errors import DTypeError
-from neurlang.frontend.array import Array, Operand, apply, as_operand, common_shape, convert
+from neurlang.frontend.array import Array, Operand, apply, as_operand, common_shape, convert, full
 from neurlang.ir.types import BOOL, FLOAT32, SHORT, DType, check_dtype
 
 Kind = DType | type
@@ -86,6 +86,11 @@ def primitive(op: str) -> Compute:
         return apply(op, *operands)
 
     return compute
+
+
+def like(x: Array, value: Any) -> Array:
+    """`value` in the shape and dtype of `x`."""
+    return full(x.shape, value, x.dtype)
 
 
 def unary(name: str, numpy: np.ufunc, compute: Compute, meaning: str) -> Unary:

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import DomainError
+from neurlang.frontend.activations import erf as erf
+from neurlang.frontend.activations import erfc as erfc
+from neurlang.frontend.activations import gelu as gelu
+from neurlang.frontend.activations import relu as relu
+from neurlang.frontend.activations import sigmoid as sigmoid
+from neurlang.frontend.activations import silu as silu
+from neurlang.frontend.activations import softplus as softplus
 from neurlang.frontend.array import (
     Array,
     Operand,
@@ -26,18 +32,16 @@ from neurlang.frontend.dispatch import (
     Compute,
     binary,
     document,
+    like,
     prepare,
     primitive,
     unary,
 )
+from neurlang.frontend.powers import power as power
+from neurlang.frontend.powers import reciprocal_of, scaled_by_power_of_two, square_of
 from neurlang.ir.types import BOOL, FLOAT64, INT64, check_dtype
 
 UINT64 = np.dtype("uint64")
-
-
-def _like(x: Array, value: Any) -> Array:
-    """`value` in the shape and dtype of `x`."""
-    return full(x.shape, value, x.dtype)
 
 
 # --- sums, products, quotients ------------------------------------------------------------------
@@ -60,18 +64,6 @@ def _absolute(x: Array) -> Array:
     return x if x.dtype.kind in "bu" else apply("abs", x)
 
 
-def _square(x: Array) -> Array:
-    return apply("mul", x, x)
-
-
-def _reciprocal(x: Array) -> Array:
-    """1 / x; of integers C's conversion of the quotient, 0 but for -1, 0 and 1."""
-    if x.dtype.kind == "f":
-        return apply("div", _like(x, 1), x)
-    wide = cast(x, FLOAT64)
-    return cast(apply("div", _like(wide, 1), wide), x.dtype)
-
-
 def _rounding(op: str) -> Compute:
     """A rounding function, which leaves integers and bools alone."""
 
@@ -85,7 +77,7 @@ def _times(factor: Any) -> Compute:
     """x times a factor that is computed in the dtype of x."""
 
     def compute(x: Array) -> Array:
-        return apply("mul", x, _like(x, factor(x.dtype.type)))
+        return apply("mul", x, like(x, factor(x.dtype.type)))
 
     return compute
 
@@ -106,8 +98,8 @@ positive = unary("positive", np.positive, _identity, "x itself")
 absolute = unary("absolute", np.absolute, _absolute, "the absolute value")
 fabs = unary("fabs", np.fabs, primitive("abs"), "the absolute value, in floating point")
 sign = unary("sign", np.sign, primitive("sign"), "-1, 0 or 1 by the sign; NaN stays NaN")
-square = unary("square", np.square, _square, "x * x")
-reciprocal = unary("reciprocal", np.reciprocal, _reciprocal, "1 / x; 0 for larger integers")
+square = unary("square", np.square, square_of, "x * x")
+reciprocal = unary("reciprocal", np.reciprocal, reciprocal_of, "1 / x; 0 for larger integers")
 degrees = unary(
     "degrees", np.degrees, _times(lambda t: t(180) / t(math.pi)), "radians turned into degrees"
 )
@@ -127,102 +119,8 @@ def divmod(x1: Operand, x2: Operand, /) -> tuple[Array, Array]:
 
 # --- powers -------------------------------------------------------------------------------------
 
-LARGEST_UNROLLED_POWER = 64
-
-
-def _static_exponent(x: Operand) -> Any:
-    """The exponents where they are known now, as a NumPy array; else None."""
-    if isinstance(x, Array):
-        return x.node.attrs["value"] if x.node.op == "const" else None
-    return np.asarray(x)
-
-
-def power(x1: Operand, x2: Operand, /, *, dtype: Any = None) -> Array:
-    """x1 to the power of x2, elementwise; integers wrap.
-
-    The operands broadcast together; the result has NumPy's dtype (`dtype`, where given, is the one
-    computed in). A single exponent of -1, 0.5 or 2 is a quotient, a root, a product, as in NumPy.
-    DomainError, a ValueError, for integers to a constant negative power; ShapeError, DTypeError.
-    """
-    power_operand = as_operand(x2)
-    base, exponent = prepare("power", np.power, (x1, power_operand), dtype)
-    known = _static_exponent(power_operand)
-    if base.dtype.kind != "f":
-        return _integer_power(base, exponent, known)
-    match known.item() if known is not None and known.size == 1 else None:
-        case 2:
-            return _square(base)
-        case -1:
-            return _reciprocal(base)
-        case 0.5:
-            return apply("sqrt", base)
-        case _:
-            return apply("pow", base, exponent)
-
-
-def _integer_power(base: Array, exponent: Array, known: Any) -> Array:
-    """By squaring where the exponent is one small number: the products wrap as the power does."""
-    if known is not None and (known < 0).any():
-        raise DomainError(
-            "integers to negative integer powers are not allowed",
-            hint="convert with astype('float64') first",
-        )
-    if known is None or known.size != 1 or known.item() > LARGEST_UNROLLED_POWER:
-        return apply("pow", base, exponent)
-    constant = int(known.item())
-    result: Array | None = None
-    while constant:
-        if constant & 1:
-            result = base if result is None else apply("mul", result, base)
-        constant >>= 1
-        if constant:
-            base = _square(base)
-    return _like(base, 1) if result is None else result
-
-
-def _ldexp(x: Array, exponent: Array) -> Array:
-    """x * 2**exponent with one rounding: the significand times two powers, both exact.
-
-    x = m * 2**k with 1 <= |m| < 2 and t = k + exponent clamped to where the result is 0 or inf.
-    m * 2**clamp(t, -1000, 1000) is exact; only the product with the rest may round.
-    """
-    wide = cast(x, FLOAT64)
-    tiny = apply("less", apply("abs", wide), _like(wide, 2.0**-1022))
-    normal = apply("where", tiny, apply("mul", wide, _like(wide, 2.0**54)), wide)
-    bits = apply("bitcast", normal, dtype=INT64)
-    field = apply("and", apply("shift_right", bits, _like(bits, 52)), _like(bits, 0x7FF))
-    shift = apply("where", tiny, _like(bits, -1023 - 54), _like(bits, -1023))
-    significand = apply(
-        "bitcast",
-        apply("or", apply("and", bits, _like(bits, -0x7FF0000000000001)), _like(bits, 1023 << 52)),
-        dtype=FLOAT64,
-    )
-    bounded = _bound(cast(exponent, INT64), 5000)
-    total = _bound(apply("add", apply("add", field, shift), bounded), 1100)
-    first = _bound(total, 1000)
-    scaled = apply("mul", significand, _power_of_two(first))
-    scaled = apply("mul", scaled, _power_of_two(apply("sub", total, first)))
-    magnitude = apply("abs", wide)
-    ordinary = apply(
-        "and",
-        apply("less", _like(wide, 0), magnitude),
-        apply("less", magnitude, _like(wide, np.inf)),
-    )
-    return cast(apply("where", ordinary, scaled, wide), x.dtype)
-
-
-def _bound(x: Array, limit: int) -> Array:
-    return apply("min", apply("max", x, _like(x, -limit)), _like(x, limit))
-
-
-def _power_of_two(exponent: Array) -> Array:
-    """2**exponent for -1022 <= exponent <= 1023, out of the bits of a float64."""
-    biased = apply("add", exponent, _like(exponent, 1023))
-    return apply("bitcast", apply("shift_left", biased, _like(biased, 52)), dtype=FLOAT64)
-
-
 float_power = binary("float_power", np.float_power, primitive("pow"), "x1 to the x2 in float64")
-ldexp = binary("ldexp", np.ldexp, _ldexp, "x1 * 2**x2, rounded once")
+ldexp = binary("ldexp", np.ldexp, scaled_by_power_of_two, "x1 * 2**x2, rounded once")
 sqrt = unary("sqrt", np.sqrt, primitive("sqrt"), "the square root; NaN below 0")
 cbrt = unary("cbrt", np.cbrt, primitive("cbrt"), "the cube root")
 hypot = binary("hypot", np.hypot, primitive("hypot"), "sqrt(x1**2 + x2**2) without overflow")
@@ -234,17 +132,17 @@ def _logaddexp(x: Array, y: Array) -> Array:
     """max + log1p(exp(-|x - y|)); equal operands apart, for inf - inf is NaN."""
     distance = apply("abs", apply("sub", x, y))
     rest = apply("log1p", apply("exp", apply("neg", distance)))
-    equal = apply("add", x, _like(x, math.log(2)))
-    return apply("where", apply("equal", x, y), equal, apply("add", apply("max", x, y), rest))
+    doubled = apply("add", x, like(x, math.log(2)))
+    return apply("where", apply("equal", x, y), doubled, apply("add", apply("max", x, y), rest))
 
 
 def _logaddexp2(x: Array, y: Array) -> Array:
     """max + log2(1 + 2**-|x - y|), the logarithm as log1p times log2(e)."""
     distance = apply("abs", apply("sub", x, y))
     rest = apply("log1p", apply("exp2", apply("neg", distance)))
-    rest = apply("mul", rest, _like(x, 1 / math.log(2)))
-    equal = apply("add", x, _like(x, 1))
-    return apply("where", apply("equal", x, y), equal, apply("add", apply("max", x, y), rest))
+    rest = apply("mul", rest, like(x, 1 / math.log(2)))
+    doubled = apply("add", x, like(x, 1))
+    return apply("where", apply("equal", x, y), doubled, apply("add", apply("max", x, y), rest))
 
 
 exp = unary("exp", np.exp, primitive("exp"), "e to the x")
@@ -277,8 +175,8 @@ arctanh = unary("arctanh", np.arctanh, primitive("atanh"), "the inverse hyperbol
 def sinc(x: Operand, /) -> Array:
     """sin(pi x) / (pi x), and 1 at 0; shape of `x`, dtype of a float product."""
     angle = multiply(x, math.pi)
-    least = _like(angle, np.finfo(angle.dtype).eps)
-    nonzero = apply("where", apply("equal", angle, _like(angle, 0)), least, angle)
+    least = like(angle, np.finfo(angle.dtype).eps)
+    nonzero = apply("where", apply("equal", angle, like(angle, 0)), least, angle)
     return apply("div", apply("sin", nonzero), nonzero)
 
 
@@ -293,39 +191,41 @@ def round(x: Operand, decimals: int = 0) -> Array:
     array = asarray(x)
     if array.dtype.kind != "f":
         if array.dtype == BOOL or decimals >= 0:
-            return rint(array) if array.dtype == BOOL else array
+            return rint(array) if array.dtype == BOOL else cast(array, array.dtype)
         return cast(round(cast(array, FLOAT64), decimals), array.dtype)
     if decimals == 0:
         return apply("round", array)
-    scale = _like(array, 10.0 ** (decimals if decimals > 0 else -decimals))
+    scale = like(array, 10.0 ** (decimals if decimals > 0 else -decimals))
     there, back = ("mul", "div") if decimals > 0 else ("div", "mul")
     return apply(back, apply("round", apply(there, array, scale)), scale)
 
 
-def _isnan(x: Array) -> Array:
-    return full(x.shape, False, BOOL) if x.dtype.kind != "f" else apply("not", apply("equal", x, x))
+def _of_floats(otherwise: bool, test: Compute) -> Compute:
+    """A test of floats, whose answer for integers and bools is `otherwise`."""
+
+    def compute(x: Array) -> Array:
+        return test(x) if x.dtype.kind == "f" else full(x.shape, otherwise, BOOL)
+
+    return compute
 
 
-def _isinf(x: Array) -> Array:
-    if x.dtype.kind != "f":
-        return full(x.shape, False, BOOL)
-    return apply("equal", apply("abs", x), _like(x, np.inf))
+def _equals(value: float) -> Compute:
+    return lambda x: apply("equal", x, like(x, value))
 
 
-def _isfinite(x: Array) -> Array:
-    if x.dtype.kind != "f":
-        return full(x.shape, True, BOOL)
-    return apply("less", apply("abs", x), _like(x, np.inf))
+_isnan = _of_floats(False, lambda x: apply("not", apply("equal", x, x)))
+_isinf = _of_floats(False, lambda x: _equals(np.inf)(apply("abs", x)))
+_isfinite = _of_floats(True, lambda x: apply("less", apply("abs", x), like(x, np.inf)))
 
 
 def _signbit(x: Array) -> Array:
     bits = apply("bitcast", x, dtype=np.dtype(f"i{x.dtype.itemsize}"))
-    return apply("less", bits, _like(bits, 0))
+    return apply("less", bits, like(bits, 0))
 
 
 def _heaviside(x: Array, at_zero: Array) -> Array:
-    zero = _like(x, 0)
-    step = apply("where", apply("less", x, zero), zero, _like(x, 1))
+    zero = like(x, 0)
+    step = apply("where", apply("less", x, zero), zero, like(x, 1))
     step = apply("where", apply("equal", x, zero), at_zero, step)
     return apply("where", _isnan(x), x, step)
 
@@ -338,27 +238,14 @@ rint = unary("rint", np.rint, primitive("round"), "the nearest integer, ties to 
 isnan = unary("isnan", np.isnan, _isnan, "whether x is NaN")
 isinf = unary("isinf", np.isinf, _isinf, "whether x is infinite, of either sign")
 isfinite = unary("isfinite", np.isfinite, _isfinite, "whether x is neither infinite nor NaN")
+isposinf = unary("isposinf", np.isinf, _of_floats(False, _equals(np.inf)), "whether x is +infinity")
+isneginf = unary(
+    "isneginf", np.isinf, _of_floats(False, _equals(-np.inf)), "whether x is -infinity"
+)
 signbit = unary("signbit", np.signbit, _signbit, "whether the sign is negative, also of -0.0, NaN")
 copysign = binary("copysign", np.copysign, primitive("copysign"), "|x1| with the sign of x2")
 nextafter = binary("nextafter", np.nextafter, primitive("nextafter"), "the float beside x1 to x2")
 heaviside = binary("heaviside", np.heaviside, _heaviside, "0 below 0, x2 at 0, 1 above")
-
-
-def _is_infinity(name: str, x: Operand, infinity: float) -> Array:
-    array = asarray(x)
-    if array.dtype.kind != "f":
-        return full(array.shape, False, BOOL)
-    return apply("equal", array, _like(array, infinity))
-
-
-def isposinf(x: Operand, /) -> Array:
-    """Whether `x` is +infinity, elementwise: bools of the shape of `x`."""
-    return _is_infinity("isposinf", x, np.inf)
-
-
-def isneginf(x: Operand, /) -> Array:
-    """Whether `x` is -infinity, elementwise: bools of the shape of `x`."""
-    return _is_infinity("isneginf", x, -np.inf)
 
 
 def nan_to_num(
@@ -375,11 +262,11 @@ def nan_to_num(
     """
     array = asarray(x)
     if array.dtype.kind != "f":
-        return array
+        return cast(array, array.dtype)
     limits = np.finfo(array.dtype)
-    high = _like(array, limits.max if posinf is None else posinf)
-    low = _like(array, limits.min if neginf is None else neginf)
-    result = apply("where", _isnan(array), _like(array, nan), array)
+    high = like(array, limits.max if posinf is None else posinf)
+    low = like(array, limits.min if neginf is None else neginf)
+    result = apply("where", _isnan(array), like(array, nan), array)
     result = apply("where", isposinf(array), high, result)
     return apply("where", isneginf(array), low, result)
 
@@ -473,7 +360,7 @@ def _compare(op: str) -> Compute:
         same = apply(op, cast(x, UINT64), cast(y, UINT64))
         signed = x if x.dtype == INT64 else y
         decided = full(x.shape, signed is x and op != "equal", BOOL)
-        return apply("where", apply("less", signed, _like(signed, 0)), decided, same)
+        return apply("where", apply("less", signed, like(signed, 0)), decided, same)
 
     return compute
 
@@ -547,57 +434,6 @@ def astype(x: Operand, dtype: Any, *, copy: bool = True) -> Array:
     Results are values, so `copy` changes nothing.
     """
     return asarray(x, check_dtype(dtype, "astype"))
-
-
-# --- error function, and activations of neural networks -----------------------------------------
-
-
-def _gelu(x: Array) -> Array:
-    """x Phi(x); through erfc, which keeps its digits where Phi is small."""
-    tail = apply("erfc", apply("mul", x, _like(x, -math.sqrt(0.5))))
-    return apply("mul", apply("mul", x, _like(x, 0.5)), tail)
-
-
-def _sigmoid(x: Array) -> Array:
-    one = _like(x, 1)
-    return apply("div", one, apply("add", one, apply("exp", apply("neg", x))))
-
-
-def _silu(x: Array) -> Array:
-    return apply("div", x, apply("add", _like(x, 1), apply("exp", apply("neg", x))))
-
-
-def _softplus(x: Array) -> Array:
-    """max(x, 0) + log1p(exp(-|x|)): exp cannot overflow."""
-    rest = apply("log1p", apply("exp", apply("neg", apply("abs", x))))
-    return apply("add", apply("max", x, _like(x, 0)), rest)
-
-
-erf = unary("erf", np.exp, primitive("erf"), "the error function")
-erfc = unary("erfc", np.exp, primitive("erfc"), "1 - erf(x) without cancellation")
-sigmoid = unary("sigmoid", np.exp, _sigmoid, "the logistic function 1 / (1 + exp(-x))")
-silu = unary("silu", np.exp, _silu, "x * sigmoid(x)")
-softplus = unary("softplus", np.exp, _softplus, "log(1 + exp(x)) without overflow")
-
-
-def relu(x: Operand, /) -> Array:
-    """`maximum(x, 0)`, elementwise: same shape and dtype; NaN stays NaN."""
-    return maximum(x, 0)
-
-
-def gelu(x: Operand, /, *, approximate: bool = False) -> Array:
-    """x times the normal distribution function of x; same shape, floating point.
-
-    With `approximate`, by a hyperbolic tangent: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
-    Source: Hendrycks, Gimpel, "Gaussian Error Linear Units", 2016, section 2.
-    """
-    (array,) = prepare("gelu", np.exp, (x,))
-    if not approximate:
-        return _gelu(array)
-    cube = apply("mul", apply("mul", _square(array), array), _like(array, 0.044715))
-    inner = apply("mul", apply("add", array, cube), _like(array, math.sqrt(2 / math.pi)))
-    half = apply("mul", array, _like(array, 0.5))
-    return apply("mul", half, apply("add", _like(array, 1), apply("tanh", inner)))
 
 
 # --- other names --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import AxisError, DTypeError, IndexingError, ShapeError
+from neurlang.errors import DTypeError, IndexingError, ShapeError
 from neurlang.frontend.array import (
     Array,
     Operand,
@@ -21,6 +21,7 @@ from neurlang.frontend.array import (
     promote,
     reshape,
 )
+from neurlang.frontend.axes import normalize_axis, permute
 from neurlang.ir.ops import SCATTER_MODES
 from neurlang.ir.types import INT64, Shape
 
@@ -231,7 +232,7 @@ def getitem(x: Operand, key: Any) -> Array:
     found = range(first, first + count)
     others = [axis for axis in range(picked.ndim) if axis not in found]
     front = sum(1 for axis in region.layout[: region.front] if axis is not None)
-    placed = _transpose(picked, (*others[:front], *found, *others[front:]))
+    placed = permute(picked, [*others[:front], *found, *others[front:]])
     sizes = list(region.shape)
     sizes[region.front : region.front] = picked.shape[first : first + count]
     return reshape(placed, tuple(sizes))
@@ -251,7 +252,7 @@ def _pick(box: Array, chosen: dict[int, Index]) -> tuple[Array, int, int]:
         index = linear_index(list(chosen.values()), sizes)
         if axes[-1] - first >= len(axes):
             others = [axis for axis in range(box.ndim) if axis not in axes]
-            box = _transpose(box, (*axes, *others))
+            box = permute(box, [*axes, *others])
             first = 0
         after = box.shape[first + len(axes) :]
         box = reshape(box, (*box.shape[:first], math.prod(sizes), *after))
@@ -301,20 +302,7 @@ def _as_array(index: Index) -> Array:
     return cast(asarray(index), INT64)
 
 
-def _transpose(x: Array, order: tuple[int, ...]) -> Array:
-    return x if order == tuple(range(x.ndim)) else apply("transpose", x, axes=order)
-
-
 # --- take ---------------------------------------------------------------------------------------
-
-
-def _axis_of(name: str, axis: int, x: Array) -> int:
-    if not -x.ndim <= axis < x.ndim:
-        raise AxisError(
-            f"{name}: axis {axis} is out of range for {x.node.type}",
-            hint=f"it has {x.ndim} axes" if x.ndim else "it has no axis",
-        )
-    return axis % x.ndim
 
 
 def _integer_index(name: str, indices: Operand) -> Index:
@@ -336,7 +324,7 @@ def take(x: Operand, indices: Operand, axis: int | None = None, mode: str = "rai
     array = asarray(x)
     if axis is None:
         array, axis = reshape(array, (array.size,)), 0
-    axis = _axis_of("take", axis, array)
+    axis = normalize_axis("take", axis, array)
     size = array.shape[axis]
     index = _integer_index("take", indices)
     if mode not in ("raise", "clip", "wrap"):
@@ -361,7 +349,7 @@ def take_along_axis(x: Operand, indices: Operand, axis: int | None = -1) -> Arra
     array = asarray(x)
     if axis is None:
         array, axis = reshape(array, (array.size,)), 0
-    axis = _axis_of("take_along_axis", axis, array)
+    axis = normalize_axis("take_along_axis", axis, array)
     index = _integer_index("take_along_axis", indices)
     if index.ndim != array.ndim:
         raise IndexingError(
@@ -387,7 +375,7 @@ def scatter(base: Operand, indices: Operand, values: Operand, mode: str = "set")
     stands twice counts twice. IndexingError for a known index out of range.
     """
     array = asarray(base)
-    _axis_of("scatter", 0, array)
+    normalize_axis("scatter", 0, array)
     if mode not in SCATTER_MODES:
         raise IndexingError(
             f"scatter has no mode {mode!r}", hint=f"use one of {', '.join(SCATTER_MODES)}"
@@ -440,7 +428,8 @@ def _without_leading_ones(value: Array, shape: Shape) -> Array:
 
 def _update_at_indices(array: Array, key: Any, value: Operand) -> Array:
     """By way of the flat positions of the elements, indexed by the same key."""
-    positions = getitem(np.arange(array.size).reshape(array.shape), key)
+    flat_positions = apply("iota", shape=(array.size,), axis=0, dtype=INT64)
+    positions = getitem(reshape(flat_positions, array.shape), key)
     fitting = _without_leading_ones(asarray(value, array.dtype), positions.shape)
     filled = broadcast_to(fitting, positions.shape)
     flat = reshape(array, (array.size,))

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, MutationError
+from neurlang.errors import ArgumentError, MutationError, NeurlangError
 from neurlang.frontend import creation, elementwise, indexing
-from neurlang.frontend.array import PYTHON_SCALARS, Array, Operand, asarray, reshape
+from neurlang.frontend.array import (
+    PYTHON_SCALARS,
+    Array,
+    Operand,
+    asarray,
+    reshape,
+    result_dtype,
+)
 from neurlang.frontend.indexing import getitem
 
 MODULES: list[ModuleType] = [elementwise, indexing, creation]
 import importlib
 
-for _name in ("reductions", "manipulation", "linear", "ordering"):
+for _name in ("reductions", "manipulation", "rearrange", "linear", "ordering", "closeness"):
     try:
         MODULES.append(importlib.import_module("neurlang.frontend." + _name))
     except ImportError:
         pass
 PUBLIC: Mapping[str, Callable[..., Any]] = {
-    name: getattr(module, name) for module in MODULES for name in module.__all__
+    name: getattr(module, name) for module in MODULES for name in getattr(module, '__all__', ())
 }
 
 _OPERANDS = (Array, np.ndarray, np.generic, *PYTHON_SCALARS, list, tuple)
@@ -123,8 +132,8 @@ def _iterate(self: Array) -> Iterator[Array]:
 # --- methods ------------------------------------------------------------------------------------
 
 SAME_METHODS = """
-    all any argmax argmin argsort astype clip cumprod cumsum diagonal dot max mean min prod
-    ravel repeat round sort squeeze std sum swapaxes take trace var
+    all any argmax argmin argsort astype clip cumprod cumsum diagonal dot max mean min prod ravel
+    repeat round searchsorted sort squeeze std sum swapaxes take var
 """.split()
 
 
@@ -162,9 +171,7 @@ def _imaginary(self: Array) -> Array:
 
 def _namespace(self: Array, api_version: str | None = None) -> ModuleType:
     """The module whose functions take this array, as the Array API standard asks for."""
-    import neurlang  # imported late: the package imports this module
-
-    return neurlang
+    return sys.modules[__name__.partition(".")[0]]
 
 
 METHODS: Mapping[str, Any] = {
@@ -179,6 +186,7 @@ METHODS: Mapping[str, Any] = {
     "__getitem__": getitem,
     "__setitem__": _setitem,
     "__iter__": _iterate,
+    "__contains__": lambda self, value: bool(PUBLIC["any"](PUBLIC["equal"](self, value))),
     "__round__": lambda self, digits=0: elementwise.round(self, digits or 0),
     "__array_namespace__": _namespace,
     "T": property(lambda self: PUBLIC["transpose"](self)),
@@ -199,50 +207,80 @@ REDUCTIONS = {
     "logical_or": "any",
 }
 ACCUMULATIONS = {"add": "cumsum", "multiply": "cumprod"}
-DEFAULTS: Mapping[str, Any] = {
-    "out": None,
-    "where": True,
-    "casting": "same_kind",
-    "order": "K",
-    "subok": True,
-    "like": None,
+OTHER_NAMES = {"amax": "max", "amin": "min", "around": "round"}
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    **PUBLIC,
+    **{old: PUBLIC[new] for old, new in OTHER_NAMES.items() if new in PUBLIC},
+    "conjugate": asarray,
+    "copy": asarray,
+    "imag": lambda val: creation.zeros_like(val),
+    "iscomplexobj": lambda x: False,
+    "isrealobj": lambda x: True,
+    "ndim": lambda a: a.ndim,
+    "real": asarray,
+    "result_type": result_dtype,
+    "shape": lambda a: a.shape,
+    "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
+}
+MEANINGLESS = ("order", "subok")  # they speak of memory and subclasses, unless a function says more
+DEFAULTS: Mapping[str, Any] = {"out": None, "where": True, "casting": "same_kind", "like": None}
+REFUSALS = {
+    "out": ("cannot write into out=: arrays here are values", "use the result that it returns"),
+    "where": ("takes no where=", "select with where() instead"),
 }
 
 
-def _supported_keywords(name: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords without those that change nothing; ArgumentError for `out` and `where`."""
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _supported_keywords(
+    name: str, function: Callable[..., Any], keywords: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The keywords without those that change nothing; ArgumentError for others not supported."""
     kept = {key: value for key, value in keywords.items() if value is not np._NoValue}
-    for key, default in DEFAULTS.items():
-        if key not in kept or (key == "where" and name == "where"):
-            continue
-        if kept[key] is default or (kept[key] == default and isinstance(default, str)):
+    for key in [key for key in kept if key not in _signature(function).parameters]:
+        value = kept[key]
+        if key in MEANINGLESS or (key in DEFAULTS and _is_default(value, DEFAULTS[key])):
             del kept[key]
-        elif key == "out":
-            raise ArgumentError(
-                f"{name} cannot write into out=: arrays here are values",
-                hint="use the result that it returns",
-            )
-        elif key == "where":
-            raise ArgumentError(f"{name} takes no where=", hint="select with where() instead")
+        elif key in REFUSALS:
+            what, hint = REFUSALS[key]
+            raise ArgumentError(f"{name} {what}", hint=hint)
     return kept
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return value is default or (isinstance(value, str) and value == default)
 
 
 def call_public(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
     """Our function of that name; ArgumentError where it, or a keyword of the call, is missing."""
-    function = PUBLIC.get(name)
+    function = FUNCTIONS.get(name)
     if function is None:
         raise ArgumentError(
             f"numpy.{name} is not supported on arrays of neurlang",
             hint="compose it from supported functions, or apply it to np.asarray(x) outside jit",
         )
-    supported = _supported_keywords(name, keywords)
+    supported = _supported_keywords(name, function, keywords)
     try:
-        inspect.signature(function).bind(*args, **supported)
+        return function(*args, **supported)
+    except NeurlangError:
+        raise
+    except TypeError:
+        _check_call(name, function, args, supported)
+        raise
+
+
+def _check_call(
+    name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]
+) -> None:
+    """ArgumentError where the function does not take such arguments."""
+    signature = _signature(function)
+    try:
+        signature.bind(*args, **keywords)
     except TypeError as error:
-        raise ArgumentError(
-            f"{name}: {error}", hint=f"its signature is {name}{inspect.signature(function)}"
-        ) from None
-    return function(*args, **supported)
+        raise ArgumentError(f"{name}: {error}", hint=f"it is {name}{signature}") from None
 
 
 def array_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -282,7 +320,7 @@ def array_function(
     """NumPy's hook for `np.sum(x)`, `np.concatenate([x, y])`, ...: ours of the same name."""
     name = function.__name__
     module = function.__module__.removeprefix("numpy").lstrip(".")
-    return call_public(f"{module}.{name}" if module else name, args, keywords)
+    return call_public(name if module in ("", "linalg") else f"{module}.{name}", args, keywords)
 
 
 # --- attaching ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -98,7 +99,8 @@ def _reduce(node: Node, args: Sequence[Any]) -> Any:
             return function(args[0], axis=axes)
         return function(args[0], axis=axes, dtype=node.dtype)
     kept = [axis for axis in range(args[0].ndim) if axis not in axes]
-    flat = np.transpose(args[0], (*kept, *axes)).reshape(*node.shape, -1)
+    count = math.prod(args[0].shape[axis] for axis in axes)
+    flat = np.transpose(args[0], (*kept, *axes)).reshape(*node.shape, count)
     return np.asarray(function(flat, axis=-1), np.int64)
 
 

@@ -57,12 +57,12 @@ def lower_rows(group: Group, scope: Scope, targets: dict[Node, Buffer]) -> list[
     if group.outer is None:
         return _lower_maps(group, scope, targets, ranges)
     inner = group.shape[len(outer) :]
-    index, loops = _outer_loops(ranges, LETTERS)
+    index, loops = outer_loops(ranges, LETTERS)
     body = _Rows(group, scope, targets, index, inner).lower()
-    return [_nest(loops, body)] if loops else body
+    return nest(loops, body)
 
 
-def _outer_loops(ranges: Sequence[Range], letters: str) -> tuple[Indices, list[For]]:
+def outer_loops(ranges: Sequence[Range], letters: str = LETTERS) -> tuple[Indices, list[For]]:
     """Loops over ranges and their index; a range of one value needs no loop."""
     index = []
     loops = []
@@ -77,12 +77,14 @@ def _outer_loops(ranges: Sequence[Range], letters: str) -> tuple[Indices, list[F
     return tuple(index), loops
 
 
-def _nest(loops: Sequence[For], body: Sequence[Statement]) -> Statement:
-    """The loops around a body, the first outermost."""
-    result = tuple(body)
+def nest(loops: Sequence[For], body: Sequence[Statement]) -> list[Statement]:
+    """The loops around a body, the first outermost; nothing where one has no iteration."""
+    result = list(body)
     for loop in reversed(loops):
-        result = (For(loop.var, loop.start, loop.stop, loop.step, loop.kind, result),)
-    return result[0]
+        if not loop.trips:
+            return []
+        result = [For(loop.var, loop.start, loop.stop, loop.step, loop.kind, tuple(result))]
+    return result
 
 
 def _lower_maps(
@@ -96,7 +98,7 @@ def _lower_maps(
         region = pending.pop()
         if any(start >= stop for start, stop in region):
             continue
-        index, loops = _outer_loops(region, LETTERS)
+        index, loops = outer_loops(region, LETTERS)
         block = Block(scope, cut_loops=regions < MAX_REGIONS)
         try:
             values = block.evaluate([(anchor, index) for anchor in group.anchors])
@@ -109,7 +111,7 @@ def _lower_maps(
             regions += 1
             continue
         body = block.statements + _stores(group.anchors, targets, index, values)
-        result.extend([_nest(loops, body)] if loops else body)
+        result.extend(nest(loops, body))
     return result
 
 
@@ -234,7 +236,7 @@ class _Rows:
     def _sweep(self, stage: Stage, save: dict[Node, Buffer]) -> list[Statement]:
         if not stage.inner:
             return []
-        inner, loops = _outer_loops([(0, size) for size in self.inner], "rst")
+        inner, loops = outer_loops([(0, size) for size in self.inner], "rst")
         before: list[Statement] = []
         block = Block(self.scope)
         roots = self._roots(stage, inner)
@@ -247,7 +249,8 @@ class _Rows:
             if node.kind == "reduce":
                 op = REDUCTIONS[node.op]
                 register = self.scope.register(node.dtype, "acc")
-                before.append(Let(register, Literal(identity(op, node.dtype), node.dtype)))
+                start = identity(op, node.dtype)
+                before.append(Let(register, Literal(start, node.dtype)))
                 body.append(Update(register, op, value))
                 self.scope.registers[node] = Ref(register)
             else:
@@ -259,8 +262,7 @@ class _Rows:
                 self.scope.buffers[node] = self.targets[node]
         if not math.prod(self.inner):
             return before + self._store_reduced(stage)
-        nest = [_nest(loops, body)] if loops else body
-        return before + nest + self._store_reduced(stage)
+        return before + nest(loops, body) + self._store_reduced(stage)
 
     def _store_reduced(self, stage: Stage) -> list[Statement]:
         reduced = [node for node in stage.inner if node.kind == "reduce" and node in self.targets]

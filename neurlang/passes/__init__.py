@@ -1,0 +1,34 @@
+"""The passes, in order. A pass is registered by its line here; `run` applies them."""
+
+from __future__ import annotations
+
+from neurlang.passes.graph.canonicalize_reductions import canonicalize_reductions
+from neurlang.passes.graph.eliminate_dead_nodes import eliminate_dead_nodes
+from neurlang.passes.graph.fold_constants import fold_constants
+from neurlang.passes.graph.merge_duplicates import merge_duplicates
+from neurlang.passes.graph.simplify import simplify
+from neurlang.passes.graph.sink_views import sink_views
+from neurlang.passes.loops.collapse import collapse
+from neurlang.passes.loops.hoist import hoist
+from neurlang.passes.loops.parallelize import parallelize
+from neurlang.passes.loops.vectorize import vectorize
+
+GRAPH_PASSES = (
+    fold_constants,  # first: rules match literals, not the arithmetic that makes them
+    simplify,
+    sink_views,  # before duplicates are merged: moved views meet their like
+    canonicalize_reductions,  # the schedules know reductions over one axis
+    simplify,  # views that the two passes above left side by side
+    merge_duplicates,
+    eliminate_dead_nodes,  # last: every pass above leaves dead nodes behind
+)
+
+LOOP_PASSES = (
+    collapse,  # first: one long loop vectorises better than two short ones
+    hoist,  # scalars leave the loop before lanes make vectors of them
+    vectorize,
+    parallelize,  # last: it cuts what the others made
+)
+
+# Without these the lowering has no kernel for some graphs: NEURLANG_BISECT never leaves them out.
+NEEDED = frozenset({"canonicalize_reductions"})

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from neurlang.codegen.mathlib.error_function import ERROR_FUNCTION
 from neurlang.codegen.mathlib.exponential import EXPONENTIAL
+from neurlang.codegen.mathlib.logarithm import LOGARITHM
 from neurlang.codegen.writer import Value
 
 try:
@@ -17,4 +18,4 @@ try:
 except ImportError:
     TRIGONOMETRIC = {}
 
-FUNCTIONS: dict[str, Callable[..., Value]] = {**EXPONENTIAL, **ERROR_FUNCTION, **TRIGONOMETRIC}
+FUNCTIONS: dict[str, Callable[..., Value]] = {**EXPONENTIAL, **LOGARITHM, **ERROR_FUNCTION, **TRIGONOMETRIC}

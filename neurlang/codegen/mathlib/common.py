@@ -117,7 +117,7 @@ def multiply_pairs(writer: Writer, a: Pair, b: Pair) -> Pair:
     return Pair(product.high, low)
 
 
-def divide_exactly(writer: Writer, numerator: Pair, denominator: Pair) -> Pair:
+def divide_pairs(writer: Writer, numerator: Pair, denominator: Pair) -> Pair:
     """numerator / denominator to about twice the working precision."""
     one = writer.constant(1.0, numerator.high)
     reciprocal = writer.fdiv(one, denominator.high)

@@ -12,6 +12,7 @@ from neurlang.codegen.mathlib.common import (
     at_most,
     polynomial,
     power_from_bits,
+    replace_where,
     rounding_shift,
     scale_by_power,
     selected_polynomial,
@@ -19,10 +20,10 @@ from neurlang.codegen.mathlib.common import (
 from neurlang.codegen.writer import Value, Writer
 
 # log(2) in two parts; the high part has trailing zeros, so that n * high is exact.
-LN2_HIGH = {"float": float.fromhex("0x1.62e4p-1"), "double": float.fromhex("0x1.62e42fefap-1")}
+LN2_HIGH = {"float": float.fromhex("0x1.62e4p-1"), "double": float.fromhex("0x1.62e42fefa3p-1")}
 LN2_LOW = {
     "float": float.fromhex("0x1.7f7d1cf79abcap-20"),
-    "double": float.fromhex("0x1.cf79abc9e3b3ap-40"),
+    "double": float.fromhex("0x1.3de6af278ece6p-42"),
 }
 # Beyond these, exp is 0 or infinite; within, n fits the exponent arithmetic.
 EXP_LOWEST = {"float": -105.0, "double": -746.0}
@@ -61,7 +62,7 @@ def emit_tanh(writer: Writer, x: Value) -> Value:
     y = writer.fabs(x)
     square = writer.fmul(y, y)
     near = writer.fcmp("olt", square, writer.constant(TANH_NEAR[scalar], x))
-    double = at_most(writer, writer.fadd(y, y), TANH_ONE[scalar])
+    double = at_most(writer, writer.fadd(y, y), TANH_EXACT[scalar])
     r, n = reduce_exp(writer, double, EXPONENT_BIAS[scalar])
     b = writer.select(near, y, r)
     z = writer.select(near, square, r)
@@ -70,11 +71,15 @@ def emit_tanh(writer: Writer, x: Value) -> Value:
     power = power_from_bits(writer, n)
     sum = writer.fma(power, h, writer.fadd(power, writer.constant(1.0, x)))
     far = writer.fdiv(writer.fsub(sum, writer.constant(2.0, x)), sum)
+    full = writer.fcmp("ogt", y, writer.constant(TANH_ONE[scalar], x))
+    far = replace_where(writer, full, 1.0, far)
     return writer.copysign(writer.select(near, h, far), x)
 
 
-# The square below which tanh is a polynomial, and 2|x| from which it rounds to 1.
+# The square of |x| below which tanh is a polynomial; 2|x| to which e^2|x| - 1 is exact; |x| from
+# which tanh rounds to 1.
 TANH_NEAR = {"float": 0.39, "double": 0.36}
-TANH_ONE = {"float": 20.0, "double": 40.0}
+TANH_EXACT = {"float": 17.328, "double": 37.42}
+TANH_ONE = {"float": 9.0109, "double": 19.0615}
 
 EXPONENTIAL: dict[str, Callable[..., Value]] = {"exp": emit_exp, "tanh": emit_tanh}

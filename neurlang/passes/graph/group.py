@@ -78,7 +78,9 @@ def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
             anchors.add(node)
         if not fuse and kind not in ("view", "leaf"):
             anchors.add(node)
-        if node.op in OWN_KERNEL and node.op not in ("cumulative", "sort", "argsort"):
+        if node.op in ("sort", "argsort") and node.args[0].op != "param":
+            anchors.add(node.args[0])
+        if node.op in ("dot", "scatter", "update"):
             anchors.update(found for arg in node.args if (found := stored_source(arg)))
         if node.op == "gather" and (source := stored_source(node.args[0])) is not None:
             anchors.add(source)
@@ -89,7 +91,7 @@ def stored_source(node: Node) -> Node | None:
     """The computed node that a chain of pure views starts at; pads and concats are computed."""
     while node.op in ("transpose", "broadcast", "slice", "reshape"):
         node = node.args[0]
-    return None if node.op == "param" or (node.op == "const") else node
+    return None if node.kind == "leaf" else node
 
 
 def space_of(node: Node) -> tuple[Shape, Shape]:
@@ -142,6 +144,8 @@ class _Grouping:
 
     def _assign(self, node: Node) -> None:
         reached = self._reached(node)
+        if node.kind == "reduce" or node.op in OWN_KERNEL:
+            self.more.update(found for found in self.visited if found.op in ("pad", "concat"))
         needs = {self.group_of[found].number for found in reached if found in self.group_of}
         chosen = self._choose(node, reached, needs) if self.fuse else None
         if chosen is None:

@@ -1,0 +1,476 @@
+"""A kernel of the Loop IR as LLVM text. The emitter decides nothing: it writes what the loops say.
+
+Every function that is emitted takes one `context`: an array of pointers to the error cell, the
+workspace and the kernel's buffers. The body of a parallel loop is a function of its own, called
+with the index of its first iteration and the number of the worker, which owns a part of the
+workspace for scratch memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from neurlang.codegen.scalar import constant_value, emit_op, memory_type
+from neurlang.codegen.writer import Module, Value, Writer, constant, constant_vector, vector_type
+from neurlang.ir.loops import (
+    Affine,
+    Alloc,
+    Apply,
+    Atom,
+    Buffer,
+    Check,
+    Expression,
+    Fold,
+    For,
+    Index,
+    Kernel,
+    Let,
+    Literal,
+    Load,
+    Ref,
+    Register,
+    Statement,
+    Store,
+    Update,
+    Var,
+    updated_in,
+    walk,
+)
+from neurlang.ir.types import BOOL, DType
+
+STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2
+ALIGNMENT = 64
+Place = tuple[Register, tuple[int, ...]]
+
+
+def scratch_bytes(kernel: Kernel) -> int:
+    """Scratch memory that one worker of a kernel needs."""
+    sizes = (s.buffer.nbytes for s in walk(kernel.body) if isinstance(s, Alloc))
+    return sum(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)
+
+
+def emit_kernel(module: Module, kernel: Kernel, threads: int) -> None:
+    """Write a kernel, and the bodies of its parallel loops, into a module."""
+    offsets: dict[Buffer, int] = {}
+    offset = 0
+    for statement in walk(kernel.body):
+        if isinstance(statement, Alloc):
+            offsets[statement.buffer] = offset
+            offset += -(-statement.buffer.nbytes // ALIGNMENT) * ALIGNMENT
+    shared = _Shared(module, kernel, threads, offsets, offset)
+    function = _Function(shared, f"internal void @{kernel.name}(ptr %context)", None)
+    function.body(kernel.body)
+    function.writer.ret()
+    function.writer.finish()
+
+
+class _Shared:
+    """What the functions of one kernel have in common."""
+
+    def __init__(
+        self,
+        module: Module,
+        kernel: Kernel,
+        threads: int,
+        offsets: dict[Buffer, int],
+        scratch: int,
+    ) -> None:
+        self.module = module
+        self.kernel = kernel
+        self.threads = threads
+        self.offsets = offsets
+        self.scratch = scratch
+        self.slots = {
+            buffer: FIRST_BUFFER + number
+            for number, buffer in enumerate((*kernel.inputs, *kernel.outputs))
+        }
+        self.bodies = itertools.count()
+
+
+class _Function:
+    """One function: the kernel itself, or the body of one of its parallel loops."""
+
+    def __init__(self, shared: _Shared, signature: str, worker: Value | None) -> None:
+        self.shared = shared
+        self.writer = Writer(shared.module, signature)
+        self.worker = worker
+        self.vars: dict[Var, Value | int] = {}
+        self.registers: dict[Place, Value] = {}
+        self.pointers: dict[Buffer, Value] = {}
+        self.lane: Var | None = None
+        self.lanes = 1
+        self.mask: Value | None = None
+        self.bases: dict[tuple[Buffer, tuple[tuple[Atom, int], ...]], Value] = {}
+        self._load_pointers()
+
+    def _load_pointers(self) -> None:
+        """All pointers are read on entry, where they dominate every use."""
+        for buffer, slot in self.shared.slots.items():
+            self.pointers[buffer] = self._context(slot)
+        self.status = self._context(STATUS)
+        if self.shared.scratch:
+            start = self._context(WORKSPACE)
+            if self.worker is not None:
+                size = constant(self.shared.scratch, "i64")
+                start = self.writer.offset(start, self.writer.mul(self.worker, size))
+            for buffer, offset in self.shared.offsets.items():
+                self.pointers[buffer] = self.writer.offset(start, offset)
+
+    def _context(self, slot: int) -> Value:
+        cell = self.writer.offset(Value("%context", "ptr"), slot, "ptr")
+        return self.writer.load(cell, "ptr", 8)
+
+    # statements
+
+    def body(self, statements: Sequence[Statement]) -> None:
+        for statement in statements:
+            match statement:
+                case For():
+                    self._for(statement)
+                case Let(register, value, index) | Update(register, "set", value, index):
+                    self._set(register, index, self._value(value))
+                case Update(register, op, value, index):
+                    self._update(register, op, value, index)
+                case Store():
+                    self._store(statement)
+                case Check(condition, code):
+                    self._check(self._value(condition), code)
+                case Alloc():
+                    pass  # its place in the workspace is fixed
+                case _:
+                    raise AssertionError(statement)
+
+    def _set(self, register: Register, index: tuple[Affine, ...], value: Value) -> None:
+        place = self._place(register, index)
+        value = self._widened(value, register.lanes)
+        old = self.registers.get(place)
+        if self.mask is not None and old is not None and old.lanes > 1:
+            value = self.writer.select(self.mask, value, old)
+        self.registers[place] = value
+
+    def _update(
+        self, register: Register, op: str, value: Expression, index: tuple[Affine, ...]
+    ) -> None:
+        old = self.registers[self._place(register, index)]
+        dtype = register.dtype
+        new = self._widened(self._value(value), register.lanes)
+        self._set(register, index, emit_op(self.writer, op, [old, new], dtype, dtype))
+
+    def _place(self, register: Register, index: tuple[Affine, ...]) -> Place:
+        numbers = []
+        for position in index:
+            value = self._affine(position)
+            assert isinstance(value, int), f"{register} is indexed by what is not unrolled"
+            numbers.append(value)
+        return register, tuple(numbers)
+
+    def _widened(self, value: Value, lanes: int) -> Value:
+        return self.writer.splat(value, lanes) if value.lanes == 1 else value
+
+    def _check(self, condition: Value, code: int) -> None:
+        writer = self.writer
+        if self.mask is not None:
+            idle = writer.xor(self.mask, constant(1, self.mask.type))
+            condition = writer.or_(self._widened(condition, self.lanes), idle)
+        if condition.lanes > 1:
+            name = f"llvm.vector.reduce.and.v{condition.lanes}i1"
+            condition = writer.call(name, "i1", [condition])
+        failed = writer.xor(condition, constant(1, "i1"))
+        with writer.when(failed, "failed"):
+            writer.store(constant(code, "i64"), self.status)
+
+    # loops
+
+    def _for(self, loop: For) -> None:
+        if loop.kind == "parallel":
+            self._parallel(loop)
+        elif loop.kind == "unroll":
+            for number in range(loop.start, loop.stop, loop.step):
+                self.vars[loop.var] = number
+                self.body(loop.body)
+        elif loop.kind == "vector":
+            self._vector(loop)
+        else:
+            self._serial(loop)
+
+    def _vector(self, loop: For) -> None:
+        self.lane, self.lanes = loop.var, loop.step
+        partial = (loop.stop - loop.start) % loop.step
+        if loop.trips == 1:
+            self.vars[loop.var] = loop.start
+            if partial:
+                self.mask = constant_vector([k < partial for k in range(loop.step)], "i1")
+            self.body(loop.body)
+        else:
+            self._counted(loop, masked=bool(partial))
+        self.lane, self.lanes, self.mask = None, 1, None
+
+    def _serial(self, loop: For) -> None:
+        if loop.trips == 1:
+            self.vars[loop.var] = loop.start
+            self.body(loop.body)
+        elif loop.trips:
+            self._counted(loop, masked=False)
+
+    def _counted(self, loop: For, masked: bool) -> None:
+        """A loop with its test at the end: the trip count is known and not zero."""
+        stop = constant(loop.stop, "i64")
+        self._repeat(loop, constant(loop.start, "i64"), stop, masked)
+
+    def _repeat(self, loop: For, start: Value, stop: Value, masked: bool) -> None:
+        writer = self.writer
+        updated = updated_in(loop.body)
+        carried = [place for place in self.registers if place[0] in updated]
+        before = writer.block
+        head, after = writer.label("loop"), writer.label("done")
+        writer.branch(head)
+        writer.start_block(head)
+        counter = writer.phi("i64")
+        phis = {place: writer.phi(self.registers[place].type) for place in carried}
+        initial = {place: self.registers[place] for place in carried}
+        for place, (value, _) in phis.items():
+            self.registers[place] = value
+        known = dict(self.bases)
+        for copy in range(loop.unroll):
+            here = counter[0]
+            if copy:
+                here = writer.add(here, constant(copy * loop.step, "i64"))
+            self.vars[loop.var] = here
+            if masked:
+                self.mask = self._active(here, stop, loop.step)
+            self.bases = dict(known)
+            self.body(loop.body)
+        self.bases = known
+        step = constant(loop.step * loop.unroll, "i64")
+        following = writer.value(f"add nuw nsw {counter[0]}, {step.text}", "i64")
+        more = writer.icmp("slt", following, stop)
+        writer.branch_if(more, head, after)
+        writer.set_phi(counter, [(start, before), (following, writer.block)])
+        for place, phi in phis.items():
+            edges = [(initial[place], before), (self.registers[place], writer.block)]
+            writer.set_phi(phi, edges)
+        writer.start_block(after)
+
+    def _active(self, here: Value, stop: Value, lanes: int) -> Value:
+        """Lanes of a masked vector loop that are inside its range."""
+        writer = self.writer
+        left = writer.trunc(writer.sub(stop, here), "i32")
+        lane_numbers = constant_vector(range(lanes), "i32")
+        return writer.icmp("slt", lane_numbers, writer.splat(left, lanes))
+
+    def _parallel(self, loop: For) -> None:
+        """Outline the body and let the pool run it, `grain` iterations a claim."""
+        shared, writer = self.shared, self.writer
+        name = f"{shared.kernel.name}_body{next(shared.bodies)}"
+        signature = f"internal void @{name}(ptr %context, i64 %claim, i64 %worker)"
+        inner = _Function(shared, signature, Value("%worker", "i64"))
+        first = inner.writer.mul(Value("%claim", "i64"), constant(loop.grain, "i64"))
+        if loop.grain == 1:
+            inner.vars[loop.var] = first
+            inner.body(loop.body)
+        else:
+            last = inner.writer.add(first, constant(loop.grain, "i64"))
+            stop = inner.writer.intrinsic("smin", last, constant(loop.stop, "i64"))
+            inner._repeat(loop, first, stop, masked=False)
+        inner.writer.ret()
+        inner.writer.finish()
+        claims = -(-loop.stop // loop.grain)
+        arguments = [
+            Value(f"@{name}", "ptr"),
+            Value("%context", "ptr"),
+            constant(claims, "i64"),
+            constant(shared.threads, "i64"),
+        ]
+        writer.call_void("neurlang_parallel", arguments)
+
+    # indices and memory
+
+    def _affine(self, index: Affine) -> Value | int:
+        """An index as a number or an i64; the lane variable counts as its first lane."""
+        number = index.constant
+        total: Value | None = None
+        for atom, coefficient in index.terms:
+            value = self.vars[atom] if isinstance(atom, Var) else self.registers[(atom, ())]
+            if isinstance(value, int):
+                number += value * coefficient
+                continue
+            if coefficient != 1:
+                value = self.writer.mul(value, constant(coefficient, value.type))
+            if total is not None and total.lanes != value.lanes:
+                lanes = max(total.lanes, value.lanes)
+                total, value = self._widened(total, lanes), self._widened(value, lanes)
+            total = value if total is None else self.writer.add(total, value)
+        if total is None:
+            return number
+        return self.writer.add(total, constant(number, total.type)) if number else total
+
+    def _stride(self, flat: Affine) -> int | None:
+        """Elements between neighbouring lanes; None where the lanes' indices are data."""
+        for atom, _ in flat.terms:
+            if isinstance(atom, Register) and self.registers[(atom, ())].lanes > 1:
+                return None
+        return flat.coefficient(self.lane) if self.lane is not None else 0
+
+    def _address(self, buffer: Buffer, flat: Affine) -> Value:
+        """Where an element lies; the variable part is computed once a loop body."""
+        element = memory_type(buffer.dtype)
+        number = flat.constant
+        rest = []
+        for atom, coefficient in flat.terms:
+            value = self.vars.get(atom) if isinstance(atom, Var) else None
+            if isinstance(value, int):
+                number += value * coefficient
+            else:
+                rest.append((atom, coefficient))
+        key = (buffer, tuple(rest))
+        if key not in self.bases:
+            index = self._affine(Affine(0, tuple(rest)))
+            pointer = self.pointers[buffer]
+            if not isinstance(index, int):
+                pointer = self.writer.offset(pointer, index, element)
+            self.bases[key] = pointer
+        base = self.bases[key]
+        return self.writer.offset(base, number, element) if number else base
+
+    def _addresses(self, buffer: Buffer, flat: Affine, stride: int | None) -> Value:
+        """A vector of addresses, one a lane."""
+        writer = self.writer
+        index = self._affine(flat)
+        if isinstance(index, int):
+            index = constant(index, "i64")
+        index = self._widened(index, self.lanes)
+        if self.lane is not None and (step := flat.coefficient(self.lane)):
+            index = writer.add(index, constant_vector([k * step for k in range(self.lanes)], "i64"))
+        type = vector_type("ptr", self.lanes)
+        element = memory_type(buffer.dtype)
+        pointer = self.pointers[buffer]
+        return writer.value(f"getelementptr {element}, {pointer}, {index}", type)
+
+    def _reversed(self, value: Value) -> Value:
+        return self.writer.shuffle(value, value, list(range(self.lanes - 1, -1, -1)))
+
+    def _load(self, load: Load) -> Value:
+        flat = load.buffer.flat(load.index)
+        stride = self._stride(flat)
+        element = memory_type(load.buffer.dtype)
+        writer = self.writer
+        if stride == 0:
+            value = writer.load(self._address(load.buffer, flat), element)
+        elif stride in (1, -1):
+            type = vector_type(element, self.lanes)
+            start = flat if stride == 1 else flat + (1 - self.lanes)
+            pointer = self._address(load.buffer, start)
+            mask = self.mask
+            if mask is not None and stride == -1:
+                mask = self._reversed(mask)
+            if mask is None:
+                value = writer.load(pointer, type)
+            else:
+                value = writer.masked_load(pointer, type, mask)
+            if stride == -1:
+                value = self._reversed(value)
+        else:
+            value = self._gather(load, flat, stride)
+        return self._from_memory(value, load.buffer.dtype)
+
+    def _gather(self, load: Load, flat: Affine, stride: int | None) -> Value:
+        element = memory_type(load.buffer.dtype)
+        type = vector_type(element, self.lanes)
+        pointers = self._addresses(load.buffer, flat, stride)
+        mask = self.mask or constant(True, vector_type("i1", self.lanes))
+        name = f"llvm.masked.gather.v{self.lanes}{_mangled(element)}.v{self.lanes}p0"
+        zero = Value("zeroinitializer", type)
+        size = load.buffer.dtype.itemsize
+        self.writer.module.declare(name, type, (pointers.type, mask.type, type))
+        text = f"call {type} @{name}({pointers.type} align {size} {pointers.text}, {mask}, {zero})"
+        return self.writer.value(text, type)
+
+    def _from_memory(self, value: Value, dtype: DType) -> Value:
+        if dtype != BOOL:
+            return value
+        return self.writer.icmp("ne", value, constant(0, value.type))
+
+    def _store(self, store: Store) -> None:
+        buffer = store.buffer
+        flat = buffer.flat(store.index)
+        value = self._value(store.value)
+        if buffer.dtype == BOOL:
+            value = self.writer.zext(value, "i8")
+        stride = self._stride(flat)
+        if stride == 0:
+            self.writer.store(value, self._address(buffer, flat))
+            return
+        value = self._widened(value, self.lanes)
+        if stride in (1, -1):
+            start = flat if stride == 1 else flat + (1 - self.lanes)
+            pointer = self._address(buffer, start)
+            mask = self.mask
+            if stride == -1:
+                value = self._reversed(value)
+                mask = None if mask is None else self._reversed(mask)
+            if mask is None:
+                self.writer.store(value, pointer)
+            else:
+                self.writer.masked_store(value, pointer, mask)
+            return
+        self._scatter(buffer, flat, stride, value)
+
+    def _scatter(self, buffer: Buffer, flat: Affine, stride: int | None, value: Value) -> None:
+        pointers = self._addresses(buffer, flat, stride)
+        mask = self.mask or constant(True, vector_type("i1", self.lanes))
+        name = f"llvm.masked.scatter.v{self.lanes}{_mangled(value.scalar)}.v{self.lanes}p0"
+        self.writer.module.declare(name, "void", (value.type, pointers.type, mask.type))
+        size = buffer.dtype.itemsize
+        place = f"{pointers.type} align {size} {pointers.text}"
+        self.writer.line(f"call void @{name}({value}, {place}, {mask})")
+
+    # expressions
+
+    def _value(self, expression: Expression) -> Value:
+        match expression:
+            case Literal(value=value, dtype=dtype):
+                return constant_value(value, dtype, 1)
+            case Ref(register=register, index=index):
+                return self.registers[self._place(register, index)]
+            case Load():
+                return self._load(expression)
+            case Index(value=value):
+                return self._index(value)
+            case Fold(op=op, register=register):
+                return self._fold(op, self._value(register), register.dtype)
+            case Apply(op=op, args=args, dtype=dtype):
+                return self._apply(op, args, dtype)
+        raise AssertionError(expression)
+
+    def _index(self, index: Affine) -> Value:
+        value = self._affine(index)
+        if isinstance(value, int):
+            value = constant(value, "i64")
+        step = index.coefficient(self.lane) if self.lane is not None else 0
+        if not step:
+            return value
+        steps = constant_vector([k * step for k in range(self.lanes)], "i64")
+        return self.writer.add(self._widened(value, self.lanes), steps)
+
+    def _apply(self, op: str, args: Sequence[Expression], dtype: DType) -> Value:
+        values = [self._value(arg) for arg in args]
+        lanes = max(value.lanes for value in values)
+        values = [self._widened(value, lanes) for value in values]
+        source = args[-1].dtype
+        return emit_op(self.writer, op, values, source, dtype)
+
+    def _fold(self, op: str, value: Value, dtype: DType) -> Value:
+        """Halves first: the same tree for every vector width."""
+        while value.lanes > 1:
+            half = value.lanes // 2
+            low = self.writer.shuffle(value, value, list(range(half)))
+            high = self.writer.shuffle(value, value, list(range(half, value.lanes)))
+            if half == 1:
+                low, high = self.writer.extract(value, 0), self.writer.extract(value, 1)
+            value = emit_op(self.writer, op, [low, high], dtype, dtype)
+        return value
+
+
+def _mangled(element: str) -> str:
+    return {"float": "f32", "double": "f64"}.get(element, element)

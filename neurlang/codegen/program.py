@@ -1,0 +1,141 @@
+"""A program as one LLVM module: its kernels, and the function that runs them in order.
+
+`program(arguments)` takes an array of pointers, inputs first, then outputs. It returns 0, 1 where
+memory ran out, or 1 + the number of the Check that failed. Temporaries and scratch lie in one
+workspace, which the program keeps from call to call; a call that finds it in use takes another.
+"""
+
+from __future__ import annotations
+
+from neurlang.codegen.emit import FIRST_BUFFER, STATUS, WORKSPACE, emit_kernel, scratch_bytes
+from neurlang.codegen.writer import Module, Value, Writer, constant
+from neurlang.ir.loops import Buffer, Kernel
+from neurlang.ir.types import SHORT
+from neurlang.lower.program import LibraryCall, Program, Step
+
+OUT_OF_MEMORY = 1
+ALIGNMENT = 64
+EXPORTS = ("program", "release", "captured")
+
+
+def emit_program(program: Program, threads: int) -> Module:
+    """The module of a program; its kernels' parallel loops use at most `threads` workers."""
+    module = Module()
+    for step in program.steps:
+        if isinstance(step, Kernel):
+            emit_kernel(module, step, threads)
+    module.globals.append("@workspace = internal global ptr null")
+    count = max(1, len(program.captured))
+    module.globals.append(f"@captured = global [{count} x ptr] zeroinitializer")
+    _Main(module, program, threads).emit()
+    _emit_release(module)
+    return module
+
+
+def _emit_release(module: Module) -> None:
+    """`release()` frees the workspace; nobody may be running the program."""
+    writer = Writer(module, "void @release()")
+    kept = writer.value("atomicrmw xchg ptr @workspace, ptr null seq_cst", "ptr")
+    writer.call_void("free", [kept])
+    writer.ret()
+    writer.finish()
+
+
+class _Main:
+    """The function that runs the steps."""
+
+    def __init__(self, module: Module, program: Program, threads: int) -> None:
+        self.module = module
+        self.program = program
+        self.writer = Writer(module, "i32 @program(ptr %arguments)")
+        kernels = [step for step in program.steps if isinstance(step, Kernel)]
+        scratch = max((scratch_bytes(kernel) for kernel in kernels), default=0)
+        self.scratch_start = -(-program.temporary_bytes // ALIGNMENT) * ALIGNMENT
+        self.size = self.scratch_start + scratch * threads
+        self.pointers: dict[Buffer, Value] = {}
+
+    def emit(self) -> None:
+        writer = self.writer
+        most = max((len(s.inputs) + len(s.outputs) for s in self.program.steps), default=0)
+        context = writer.value(f"alloca [{most + FIRST_BUFFER} x ptr], align 8", "ptr")
+        status = writer.value("alloca i64, align 8", "ptr")
+        writer.store(constant(0, "i64"), status)
+        workspace = self._take_workspace()
+        self._locate(workspace)
+        self._fill(context, STATUS, status)
+        if self.size:
+            self._fill(context, WORKSPACE, writer.offset(workspace, self.scratch_start))
+        for step in self.program.steps:
+            self._step(step, context)
+        self._return_workspace(workspace)
+        code = writer.trunc(writer.load(status, "i64"), "i32")
+        failed = writer.icmp("ne", code, constant(0, "i32"))
+        result = writer.select(failed, writer.add(code, constant(1, "i32")), constant(0, "i32"))
+        writer.ret(result)
+        writer.finish()
+
+    def _fill(self, context: Value, slot: int, value: Value) -> None:
+        self.writer.store(value, self.writer.offset(context, slot, "ptr"), 8)
+
+    def _take_workspace(self) -> Value:
+        """The kept workspace, or a new one where there is none or another call has it."""
+        writer = self.writer
+        if not self.size:
+            return Value("null", "ptr")
+        kept = writer.value("atomicrmw xchg ptr @workspace, ptr null seq_cst", "ptr")
+        missing = writer.icmp("eq", kept, Value("null", "ptr"))
+        fresh, failed, ready = writer.label("fresh"), writer.label("failed"), writer.label("ready")
+        before = writer.block
+        writer.branch_if(missing, fresh, ready)
+        writer.start_block(fresh)
+        size = -(-self.size // ALIGNMENT) * ALIGNMENT
+        arguments = [constant(ALIGNMENT, "i64"), constant(size, "i64")]
+        made = writer.call("aligned_alloc", "ptr", arguments)
+        writer.branch_if(writer.icmp("eq", made, Value("null", "ptr")), failed, ready)
+        writer.start_block(failed)
+        writer.ret(constant(OUT_OF_MEMORY, "i32"))
+        writer.start_block(ready)
+        phi = writer.phi("ptr")
+        writer.set_phi(phi, [(kept, before), (made, fresh)])
+        return phi[0]
+
+    def _return_workspace(self, workspace: Value) -> None:
+        if self.size:
+            other = self.writer.value(f"atomicrmw xchg ptr @workspace, {workspace} seq_cst", "ptr")
+            self.writer.call_void("free", [other])
+
+    def _locate(self, workspace: Value) -> None:
+        """Where every buffer lies."""
+        writer, program = self.writer, self.program
+        arguments = Value("%arguments", "ptr")
+        for slot, buffer in enumerate((*program.inputs, *program.outputs)):
+            self.pointers[buffer] = writer.load(writer.offset(arguments, slot, "ptr"), "ptr", 8)
+        for slot, buffer in enumerate(program.captured):
+            cell = writer.offset(Value("@captured", "ptr"), slot, "ptr")
+            self.pointers[buffer] = writer.load(cell, "ptr", 8)
+        for buffer, offset in program.offsets.items():
+            self.pointers[buffer] = writer.offset(workspace, offset)
+        for buffer, place in program.places.items():
+            self.pointers[buffer] = self.pointers[place]
+
+    def _step(self, step: Step, context: Value) -> None:
+        buffers = (*step.inputs, *step.outputs)
+        for slot, buffer in enumerate(buffers):
+            self._fill(context, FIRST_BUFFER + slot, self.pointers[buffer])
+        if isinstance(step, LibraryCall):
+            text = self._text(library_text(step))
+            buffers_start = self.writer.offset(context, FIRST_BUFFER, "ptr")
+            self.writer.call_void("neurlang_library", [text, buffers_start])
+        else:
+            self.writer.line(f"call void @{step.name}({context})")
+
+    def _text(self, text: str) -> Value:
+        """A C string constant."""
+        return self.module.constant_array("i8", [*text.encode(), 0])
+
+
+def library_text(call: LibraryCall) -> str:
+    """What the library's side reads: `sort f32 64,100`, op, dtype and shape of the input."""
+    (source,) = call.inputs
+    shape = ",".join(map(str, source.shape))
+    return f"{call.op} {SHORT[source.dtype]} {shape}"

@@ -1,0 +1,230 @@
+"""Linked programs: how arrays go in, how results come out, how failures become errors."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from neurlang import options
+from neurlang.codegen.compile import Library, link_object
+from neurlang.codegen.entry import EntrySignature
+from neurlang.codegen.pool import parallel_address
+from neurlang.codegen.program import EXPORTS, OUT_OF_MEMORY
+from neurlang.errors import IndexingError
+from neurlang.frontend.signature import LeafSpec
+from neurlang.ir.graph import Graph
+from neurlang.ir.interpret import interpret
+from neurlang.ir.types import Type, parse_type
+from neurlang.pipeline import (
+    Code,
+    Target,
+    cache_key,
+    disk_cache,
+    dump,
+    generate,
+    load_code,
+    optimize,
+    store_code,
+)
+from neurlang.runtime.call import (
+    call_program,
+    entry_symbols,
+    make_entry,
+    native_entry_available,
+)
+
+RELEASE_WORK = 1 << 16  # bytes of arguments and results from which a call gives up the GIL
+
+
+class Executable:
+    """A program in memory, callable with normalised leaves; safe for any thread."""
+
+    def __init__(
+        self,
+        code: Code,
+        graph: Graph,
+        entry: EntrySignature | None,
+        dispatcher: Callable[..., Any] | None = None,
+    ) -> None:
+        self.failures = code.failures
+        self.types = [node.type for node in graph.outputs]
+        symbols = {"neurlang_parallel": parallel_address(), "neurlang_library": _library_address()}
+        exports = list(EXPORTS)
+        if entry is not None:
+            symbols |= entry_symbols(entry)
+            exports.append("entry")
+        self.library: Library = link_object(code.object, exports, symbols)
+        self.captured = [np.ascontiguousarray(a) for a in (*graph.captured, *code.captured)]
+        cells = (ctypes.c_void_p * max(1, len(self.captured))).from_address(
+            self.library["captured"]
+        )
+        for position, array in enumerate(self.captured):
+            cells[position] = array.ctypes.data
+        self.address = self.library["program"]
+        self.entry = None
+        if entry is not None:
+            self.entry = make_entry(self.library["entry"], dispatcher or self.run)
+        release = ctypes.CFUNCTYPE(None)(self.library["release"])
+        weakref.finalize(self, _release, release, self.library)
+
+    def run(self, *leaves: Any) -> Any:
+        """Call without the native entry: one array, or a tuple of them."""
+        inputs = [_as_memory(leaf) for leaf in leaves]
+        outputs = [np.empty(type.shape, type.dtype) for type in self.types]
+        pointers = [array.ctypes.data for array in (*inputs, *outputs)]
+        status = call_program(self.address, pointers)
+        if status:
+            self.fail(status)
+        results = tuple(array if array.ndim else array[()] for array in outputs)
+        return results[0] if len(results) == 1 else results
+
+    def fail(self, status: int) -> None:
+        """Raise what a program's status says."""
+        if status == OUT_OF_MEMORY:
+            raise MemoryError("a compiled program could not allocate its workspace")
+        failure = self.failures[status - 2]
+        raise IndexingError(failure.message, where=failure.where, hint=failure.hint)
+
+
+def _release(release: Callable[[], None], library: Library) -> None:
+    release()
+    del library
+
+
+def _as_memory(leaf: Any) -> Any:
+    if type(leaf) is float:
+        return np.array(leaf, np.float64)
+    if type(leaf) is bool:
+        return np.array(leaf, np.bool_)
+    if type(leaf) is int:
+        return np.array(leaf, np.int64)
+    return leaf
+
+
+# steps that NumPy does
+
+_SORTERS: dict[str, Callable[..., Any]] = {
+    "sort": lambda x: np.sort(x, axis=-1, kind="stable"),
+    "argsort": lambda x: np.argsort(x, axis=-1, kind="stable"),
+}
+
+
+def _run_library(text: bytes, pointers: Any) -> None:
+    """One library step: the text is `op dtype shape`, the pointers input then output."""
+    op, dtype, shape = text.decode().split(" ")
+    type: Type = parse_type(f"{dtype}[{shape}]")
+    source = _view(pointers[0], type)
+    result = _SORTERS[op](source)
+    _view(pointers[1], Type(result.dtype, type.shape))[...] = result
+
+
+def _view(address: int, type: Type) -> Any:
+    memory = (ctypes.c_char * type.nbytes).from_address(address)
+    return np.frombuffer(memory, type.dtype).reshape(type.shape)
+
+
+_library_callback: list[Any] = []
+
+
+def _library_address() -> int:
+    if not _library_callback:
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.POINTER(ctypes.c_void_p))
+        _library_callback.append(kind(_run_library))
+    address = ctypes.cast(_library_callback[0], ctypes.c_void_p).value
+    assert address is not None
+    return address
+
+
+# making executables
+
+_shared: OrderedDict[str, Executable] = OrderedDict()
+_codes: OrderedDict[str, Code] = OrderedDict()
+_lock = threading.RLock()
+KEPT = 512  # programs of lazy arrays and objects that stay in memory
+counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
+
+
+def entry_signature(specs: Sequence[LeafSpec], graph: Graph, result: str) -> EntrySignature | None:
+    """The native entry for these leaves; None where this Python has none."""
+    if not native_entry_available() or not graph.outputs:
+        return None
+    inputs = []
+    for spec, param in zip(specs, graph.params):
+        kind = "array" if spec.scalar is None else spec.scalar.__name__
+        inputs.append((str(param.dtype), param.shape, kind))
+    outputs = tuple((str(node.dtype), node.shape) for node in graph.outputs)
+    traffic = sum(node.type.nbytes for node in (*graph.params, *graph.outputs))
+    return EntrySignature(tuple(inputs), outputs, result, traffic >= RELEASE_WORK)
+
+
+def compile_graph(
+    graph: Graph, target: Target, entry: EntrySignature | None, use_disk: bool = True
+) -> Code:
+    """The code of a graph: from memory, from the disk cache, or made now."""
+    key = cache_key(graph, target, entry)
+    with _lock:
+        if key in _codes:
+            _codes.move_to_end(key)
+            counts["memory_hits"] += 1
+            return _codes[key]
+    started = time.perf_counter()
+    cache = disk_cache() if use_disk else None
+    code = load_code(cache, key) if cache is not None and not options.get("dump") else None
+    origin = "disk"
+    if code is None:
+        made = optimize(graph, target)
+        code = generate(made, entry)
+        origin = "compiled"
+        dump(made)
+        if cache is not None:
+            store_code(cache, key, code)
+    with _lock:
+        counts["compilations" if origin == "compiled" else "disk_hits"] += 1
+        _codes[key] = code
+        while len(_codes) > KEPT:
+            _codes.popitem(last=False)
+    log_compilation(graph, origin, time.perf_counter() - started)
+    return code
+
+
+def log_compilation(graph: Graph, origin: str, seconds: float) -> None:
+    """One line under NEURLANG_LOG=compile."""
+    if "compile" in options.get("log"):
+        types = ", ".join(f"{param.attrs['name']}: {param.type}" for param in graph.params)
+        milliseconds = f"{seconds * 1e3:.1f} ms"
+        print(f"neurlang: {graph.name}({types}) {origin} in {milliseconds}", file=sys.stderr)
+
+
+def clear() -> None:
+    """Forget programs in memory."""
+    with _lock:
+        _shared.clear()
+        _codes.clear()
+
+
+def run_graph(graph: Graph, target: Target) -> tuple[Any, ...]:
+    """Run the pending work of lazy arrays on captured leaves; equal graphs share one program."""
+    values = graph.captured
+    graph = replace(graph, captured=())
+    if options.get("disable_jit"):
+        results = interpret(graph, *values)
+        return results if isinstance(results, tuple) else (results,)
+    key = cache_key(graph, target, None)
+    with _lock:
+        found = _shared.get(key)
+        if found is None:
+            code = compile_graph(graph, target, None)
+            found = _shared[key] = Executable(code, graph, None)
+            while len(_shared) > KEPT:
+                _shared.popitem(last=False)
+    results = found.run(*(np.require(value, None, ("C", "A")) for value in values))
+    return results if isinstance(results, tuple) else (results,)

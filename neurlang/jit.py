@@ -1,0 +1,420 @@
+"""`@jit`: signature -> trace -> passes -> lower -> codegen -> cache -> call."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+from neurlang import executable, options, pipeline
+from neurlang.errors import NeurlangError, OptionError
+from neurlang.executable import Executable, compile_graph, entry_signature, run_graph
+from neurlang.frontend.array import Array, set_executor
+from neurlang.frontend.signature import (
+    Call,
+    LeafSpec,
+    ShapeDtype,
+    bind,
+    leaf_names,
+    leaf_spec,
+    normalized,
+    trace_function,
+)
+from neurlang.frontend.signature import Traced as TracedCall
+from neurlang.frontend.trace import current_trace
+from neurlang.frontend.tree import Structure, flatten, unflatten
+from neurlang.ir.graph import Graph
+from neurlang.ir.interpret import interpret
+from neurlang.pipeline import STAGES, Compilation, current_target, optimize
+
+set_executor(lambda graph: run_graph(graph, current_target()))
+
+
+class CacheInfo(NamedTuple):
+    """How often a function's programs were used and made."""
+
+    hits: int
+    misses: int
+    programs: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program for one signature: call it, or look at how it was made."""
+
+    run: Callable[..., Any]
+    lowered: Lowered
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+    def as_text(self, stage: str = "loops") -> str:
+        """The text of a stage: trace, graph, loops, llvm or asm."""
+        return self.lowered.as_text(stage)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program as scheduled loops, not yet compiled."""
+
+    made: Compilation
+    finish: Callable[[], Callable[..., Any]]
+
+    def compile(self) -> Compiled:
+        """Machine code for the loops."""
+        return Compiled(self.finish(), self)
+
+    def as_text(self, stage: str = "loops") -> str:
+        """The text of a stage: trace, graph, loops, llvm or asm."""
+        if stage not in STAGES:
+            raise OptionError(
+                f"there is no stage {stage!r}", hint=f"choose one of {', '.join(STAGES)}"
+            )
+        if stage in ("llvm", "asm") and not self.made.llvm:
+            pipeline.generate(self.made, None)
+        return self.made.as_text(stage)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A function's graph for one signature; nothing has been computed."""
+
+    graph: Graph
+    structure: Structure
+    finish_lowering: Callable[[], Lowered]
+
+    @property
+    def out_info(self) -> Any:
+        """Shapes and dtypes of the result, in the result's structure."""
+        types = [ShapeDtype(node.shape, node.dtype) for node in self.graph.outputs]
+        return unflatten(self.structure, types)
+
+    def lower(self) -> Lowered:
+        """Run the passes and choose the loops."""
+        return self.finish_lowering()
+
+    def __str__(self) -> str:
+        return str(self.graph)
+
+
+class _Program:
+    """One signature of one function: its graph, and its program once it is called."""
+
+    def __init__(self, owner: JitFunction, call: Call, specs: tuple[LeafSpec, ...]) -> None:
+        self.owner = owner
+        self.call = call
+        self.specs = specs
+        self.lock = threading.Lock()
+        self.target = current_target(owner.threads, owner.fast_math)
+        self.traced: TracedCall | None = None
+        self.executable: Executable | None = None
+        self.flat = False
+
+    def trace(self) -> TracedCall:
+        owner = self.owner
+        if self.traced is None:
+            self.traced = trace_function(owner.__wrapped__, self.call, self.specs, owner.signature)
+        return self.traced
+
+    def result_kind(self) -> str:
+        """What the native entry returns: one array, or all of them as a tuple or list."""
+        assert self.traced is not None
+        structure = self.traced.structure
+        if structure == _LEAF:
+            return "single"
+        count = len(self.traced.graph.outputs)
+        if count and structure == _flat_structure(list, count):
+            return "list"
+        return "tuple"
+
+    def positional(self) -> bool:
+        """Whether a call's arguments are the leaves themselves, in order."""
+        count = len(self.specs)
+        return not self.call.static and self.call.structure == _argument_structure(count)
+
+    def build(self) -> Executable:
+        """Compile, or take what the caches have; one thread does, the others wait."""
+        with self.lock:
+            if self.executable is not None:
+                return self.executable
+            traced = self.trace()
+            kind = self.result_kind()
+            entry = entry_signature(self.specs, traced.graph, kind)
+            code = compile_graph(traced.graph, self.target, entry, self.owner.use_disk)
+            count = len(traced.graph.outputs)
+            natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
+            self.flat = self.positional() and natural
+            dispatcher = self.owner.dispatch if self.flat else None
+            self.executable = Executable(code, traced.graph, entry, dispatcher)
+            return self.executable
+
+    def run(self, leaves: Sequence[Any]) -> Any:
+        """Call with leaves of this signature."""
+        built = self.executable or self.build()
+        assert self.traced is not None
+        values = [normalized(leaf, spec) for leaf, spec in zip(leaves, self.specs)]
+        results = built.run(*values)
+        if len(self.traced.graph.outputs) == 1:
+            results = (results,)
+        return unflatten(self.traced.structure, results)
+
+    def interpret(self, leaves: Sequence[Any]) -> Any:
+        """The same with NumPy, op by op."""
+        traced = self.trace()
+        values = [
+            np.asarray(normalized(leaf, spec), spec.dtype) for leaf, spec in zip(leaves, self.specs)
+        ]
+        results = interpret(traced.graph, *values)
+        results = results if isinstance(results, tuple) else (results,)
+        results = tuple(value if value.ndim else value[()] for value in results)
+        return unflatten(traced.structure, results)
+
+
+def _structure_of(tree: Any) -> Structure:
+    return flatten(tree)[1]
+
+
+_LEAF = _structure_of(0)
+
+
+@functools.lru_cache(maxsize=256)
+def _flat_structure(kind: type, count: int) -> Structure:
+    return _structure_of(kind([0] * count))
+
+
+@functools.lru_cache(maxsize=256)
+def _argument_structure(count: int) -> Structure:
+    return _structure_of(((0,) * count, {}))
+
+
+class JitFunction:
+    """A function that is compiled once for every signature it is called with."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        static_argnames: str | Iterable[str] = (),
+        static_argnums: int | Iterable[int] = (),
+        threads: int | None = None,
+        fast_math: bool = False,
+        cache: bool = True,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.__wrapped__ = function
+        self.signature = _signature_of(function)
+        self.static = _static_names(self.signature, static_argnames, static_argnums)
+        if threads is not None and threads < 1:
+            raise OptionError(f"threads is {threads}", hint="give 1 or more")
+        self.threads = threads
+        self.fast_math = fast_math
+        self.use_disk = cache
+        self.programs: dict[Any, _Program] = {}
+        self.lock = threading.Lock()
+        self.entry: Callable[..., Any] | None = None
+        self.generation = -1
+        self.hits = 0
+        self.dispatch = self._dispatch
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.generation == options.state.generation and not kwargs:
+            return self.entry(*args)  # type: ignore[misc]  # set together with generation
+        return self._dispatch(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: the instance is the first argument, static by identity is not assumed."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def _dispatch(self, *args: Any, **kwargs: Any) -> Any:
+        """The whole way: find the program for the arguments, make it where there is none."""
+        call = self._bind(args, kwargs)
+        if current_trace() is not None or any(
+            isinstance(leaf, Array) and leaf.trace is not None for leaf in call.leaves
+        ):
+            return self.__wrapped__(*args, **kwargs)
+        program, known = self._program(call)
+        if options.get("disable_jit"):
+            return program.interpret(call.leaves)
+        built = program.build()
+        self.hits += known
+        if program.flat and built.entry is not None:
+            self.entry = built.entry
+            self.generation = options.state.generation
+        return program.run(call.leaves)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        try:
+            return bind(self.__wrapped__, self.static, args, kwargs, self.signature)
+        except NeurlangError:
+            raise
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}: {error}") from None
+
+    def _program(self, call: Call) -> tuple[_Program, bool]:
+        try:
+            specs = tuple(leaf_spec(leaf, "") for leaf in call.leaves)
+        except NeurlangError:
+            names = leaf_names(call, self.signature)
+            specs = tuple(leaf_spec(leaf, n) for leaf, n in zip(call.leaves, names))
+        state = options.state.generation if options.state.overridden() else 0
+        key = (call.key(), specs, state)
+        with self.lock:
+            found = self.programs.get(key)
+            if found is not None:
+                return found, True
+            found = self.programs[key] = _Program(self, call, specs)
+        try:
+            with found.lock:
+                found.trace()
+        except BaseException:
+            with self.lock:
+                self.programs.pop(key, None)
+            raise
+        return found, False
+
+    # stages
+
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """The graph for arguments of these shapes and dtypes (arrays or `ShapeDtype`s)."""
+        program, _ = self._program(self._bind(args, kwargs))
+        traced = program.trace()
+
+        def finish_lowering() -> Lowered:
+            made = optimize(traced.graph, program.target, keep_texts=True)
+            return Lowered(made, lambda: self._compiled(program, made))
+
+        return Traced(traced.graph, traced.structure, finish_lowering)
+
+    def _compiled(self, program: _Program, made: Compilation) -> Callable[..., Any]:
+        program.build()
+        if not made.llvm:
+            pipeline.generate(made, None)
+        return self
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """The scheduled loops for arguments of these shapes and dtypes."""
+        return self.trace(*args, **kwargs).lower()
+
+    def inspect(self, *args: Any, **kwargs: Any) -> Stages:
+        """The five texts for these arguments."""
+        lowered = self.lower(*args, **kwargs)
+        return Stages({stage: lowered.as_text(stage) for stage in STAGES})
+
+    def cache_info(self) -> CacheInfo:
+        """Hits and misses of this function's programs."""
+        return CacheInfo(self.hits, len(self.programs), len(self.programs))
+
+    def cache_clear(self) -> None:
+        """Forget this function's programs."""
+        with self.lock:
+            self.programs.clear()
+            self.entry, self.generation, self.hits = None, -1, 0
+
+
+class Stages(dict[str, str]):
+    """The five texts of a program by stage; prints them one after the other."""
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"== {stage} ==\n{text}" for stage, text in self.items())
+
+
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None  # a builtin without a signature takes positional arguments as they come
+
+
+def _static_names(
+    signature: inspect.Signature | None,
+    names: str | Iterable[str],
+    numbers: int | Iterable[int],
+) -> frozenset[str]:
+    chosen = {names} if isinstance(names, str) else set(names)
+    wanted = [numbers] if isinstance(numbers, int) else list(numbers)
+    if not chosen and not wanted:
+        return frozenset()
+    parameters = list(signature.parameters) if signature is not None else []
+    for number in wanted:
+        if not -len(parameters) <= number < len(parameters):
+            raise OptionError(
+                f"static_argnums names argument {number} of {len(parameters)}",
+                hint="count the parameters from 0",
+            )
+        chosen.add(parameters[number])
+    for name in chosen:
+        if name not in parameters:
+            raise OptionError(
+                f"static_argnames names {name!r}, which is no parameter",
+                hint=f"choose from {', '.join(parameters)}",
+            )
+    return frozenset(chosen)
+
+
+@overload
+def jit(function: Callable[..., Any], /) -> JitFunction: ...
+@overload
+def jit(
+    *,
+    static_argnames: str | Iterable[str] = (),
+    static_argnums: int | Iterable[int] = (),
+    threads: int | None = None,
+    fast_math: bool = False,
+    cache: bool = True,
+) -> Callable[[Callable[..., Any]], JitFunction]: ...
+def jit(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
+    """Compile a NumPy function to machine code, once for every signature it is called with.
+
+    The function is run once on traced arrays; what it does to them becomes a graph, which is
+    optimised and compiled. Arguments and results are NumPy arrays of any shape and of dtype bool,
+    int8..int64, uint8..uint64, float32 or float64, numbers, and lists, tuples, dicts, dataclasses
+    and named tuples of them. Python numbers are traced too, weakly typed as in NumPy 2.
+
+    static_argnames, static_argnums: parameters whose values are part of the signature instead.
+    threads: threads of parallel loops; by default NEURLANG_THREADS or every available core.
+    fast_math: allow rewrites that change the last bits; `explain` lists them.
+    cache: whether programs are kept on disk for the next process.
+
+    Errors: ArgumentError and DTypeError for arguments that cannot be compiled; ShapeError and the
+    other errors of `neurlang.errors` where the function itself is at fault, naming its line.
+    """
+    unknown = set(settings) - {
+        "static_argnames",
+        "static_argnums",
+        "threads",
+        "fast_math",
+        "cache",
+    }
+    if unknown:
+        raise OptionError(
+            f"jit has no option {', '.join(sorted(unknown))}",
+            hint="choose from static_argnames, static_argnums, threads, fast_math, cache",
+        )
+    if function is None:
+        return lambda wrapped: JitFunction(wrapped, **settings)
+    if not callable(function):
+        raise OptionError(
+            f"jit takes a function, not a {type(function).__name__}",
+            hint="write options by name: @jit(threads=2)",
+        )
+    return JitFunction(function, **settings)
+
+
+class _CacheControl:
+    """`nl.cache`: what is kept in memory and on disk."""
+
+    def clear(self) -> None:
+        """Forget every program in memory and delete those on disk."""
+        executable.clear()
+        pipeline.disk_cache().clear()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of this process, and what the disk cache holds."""
+        return {**executable.counts, "disk": pipeline.disk_cache().stats()}
+
+
+cache = _CacheControl()

@@ -1,0 +1,148 @@
+"""Every reduction is over one axis; arg-reductions become two plain ones; long ones become chunks.
+
+What remains is what the schedules handle, and the order of every sum depends on shape, axes and
+dtype alone.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+
+from neurlang.ir.graph import Graph, Node, make_constant, make_node, rebuild, with_args
+from neurlang.ir.identities import REDUCTIONS, identity
+from neurlang.ir.types import INT32, INT64, Shape, Type
+
+CHUNK = 1 << 15  # elements that one thread reduces before the partial results are combined
+LONG = 4 * CHUNK
+FEW_ROWS = 16  # with more outer elements than this, the outer loop feeds the threads
+
+
+def canonicalize_reductions(graph: Graph) -> Graph:
+    """Rewrite every reduction into reductions over a single axis of more than one element."""
+    return rebuild(graph, _rewrite)
+
+
+def _rewrite(node: Node, args: tuple[Node, ...]) -> Node:
+    if node.kind != "reduce":
+        return with_args(node, args)
+    (source,) = args
+    if node.op in ("argmax", "argmin"):
+        return _arg_reduce(node, source)
+    return _reduce(node, source)
+
+
+def _reduce(node: Node, source: Node) -> Node:
+    axes = node.attrs["axes"]
+    empty = math.prod(source.shape[axis] for axis in axes) == 0
+    if empty:
+        value = np.asarray(identity(REDUCTIONS[node.op], node.dtype))
+        if node.op == "reduce_sum":
+            value = np.zeros((), node.dtype)
+        return make_constant(value, node.type, node.where)
+    result = source
+    for run in reversed(_runs(axes)):
+        result = _one_run(node, result, run)
+    return _reshape(result, node.shape, node)
+
+
+def _runs(axes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Neighbouring axes together: (0, 1, 3) is 0..2 and 3..4."""
+    if not axes:
+        return []
+    cuts = [0, *(k + 1 for k, (a, b) in enumerate(pairwise(axes)) if b != a + 1), len(axes)]
+    return [(axes[start], axes[stop - 1] + 1) for start, stop in pairwise(cuts)]
+
+
+def _one_run(node: Node, source: Node, run: tuple[int, int]) -> Node:
+    start, stop = run
+    before, after = source.shape[:start], source.shape[stop:]
+    count = math.prod(source.shape[start:stop])
+    if count == 1:
+        return _reshape(source, (*before, *after), node)
+    outer, right = math.prod(before), math.prod(after)
+    flat = _reshape(source, _without_ones(outer, count, right), node)
+    axis = 0 if outer == 1 else 1
+    reduced = _long(node, flat, axis) if _is_long(outer, count, right) else None
+    if reduced is None:
+        reduced = make_node(node.op, [flat], node.where, axes=(axis,))
+    return _reshape(reduced, (*before, *after), node)
+
+
+def _without_ones(outer: int, count: int, right: int) -> Shape:
+    shape = [count]
+    if outer != 1:
+        shape.insert(0, outer)
+    if right != 1:
+        shape.append(right)
+    return tuple(shape)
+
+
+def _is_long(outer: int, count: int, right: int) -> bool:
+    """Whether there are too few results to give every thread some, and much to add for each."""
+    return outer * right < FEW_ROWS * 16 and outer < FEW_ROWS and count * right >= LONG
+
+
+def _long(node: Node, flat: Node, axis: int) -> Node:
+    """Chunks of a fixed size, then the results of the chunks."""
+    count = flat.shape[axis]
+    right = math.prod(flat.shape[axis + 1 :])
+    size = max(1, CHUNK // right)
+    chunks, rest = divmod(count, size)
+    main = _sliced(flat, axis, 0, chunks * size, node) if rest else flat
+    shape = (*flat.shape[:axis], chunks, size, *flat.shape[axis + 1 :])
+    parts = make_node(node.op, [_reshape(main, shape, node)], node.where, axes=(axis + 1,))
+    if rest:
+        tail = _sliced(flat, axis, chunks * size, rest, node)
+        last = make_node(node.op, [tail], node.where, axes=(axis,))
+        kept = (*last.shape[:axis], 1, *last.shape[axis:])
+        joined = [parts, _reshape(last, kept, node)]
+        parts = make_node("concat", joined, node.where, axis=axis)
+    return make_node(node.op, [parts], node.where, axes=(axis,))
+
+
+def _sliced(source: Node, axis: int, start: int, size: int, node: Node) -> Node:
+    starts = [0] * len(source.shape)
+    sizes = list(source.shape)
+    starts[axis], sizes[axis] = start, size
+    steps = (1,) * len(source.shape)
+    return make_node(
+        "slice", [source], node.where, start=tuple(starts), size=tuple(sizes), step=steps
+    )
+
+
+def _reshape(source: Node, shape: Shape, node: Node) -> Node:
+    if source.shape == shape:
+        return source
+    return make_node("reshape", [source], node.where, shape=shape)
+
+
+def _arg_reduce(node: Node, source: Node) -> Node:
+    """The least index at which the extreme value, or a NaN, stands."""
+    axes = node.attrs["axes"]
+    where = node.where
+    kept = [axis for axis in range(len(source.shape)) if axis not in axes]
+    order = (*kept, *axes)
+    if order != tuple(range(len(order))):
+        source = make_node("transpose", [source], where, axes=order)
+    count = math.prod(source.shape[len(kept) :])
+    flat = _reshape(source, (*node.shape, count), node)
+    if flat.dtype.kind == "b":
+        flat = make_node("cast", [flat], where, dtype=np.dtype("uint8"))
+    last = (len(node.shape),)
+    op = "reduce_max" if node.op == "argmax" else "reduce_min"
+    best = _reduce(make_node(op, [flat], where, axes=last), flat)
+    spread = _reshape(best, (*node.shape, 1), node)
+    spread = make_node("broadcast", [spread], where, shape=flat.shape)
+    found = make_node("equal", [flat, spread], where)
+    if flat.dtype.kind == "f":
+        number = make_node("equal", [flat, flat], where)
+        found = make_node("or", [found, make_node("not", [number], where)], where)
+    index_dtype = INT32 if count < 2**31 else INT64
+    index = make_node("iota", (), where, dtype=index_dtype, shape=flat.shape, axis=last[0])
+    beyond = make_constant(np.asarray(count, index_dtype), Type(index_dtype, flat.shape), where)
+    chosen = make_node("where", [found, index, beyond], where)
+    first = _reduce(make_node("reduce_min", [chosen], where, axes=last), chosen)
+    return first if first.dtype == INT64 else make_node("cast", [first], where, dtype=INT64)

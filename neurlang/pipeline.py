@@ -1,0 +1,290 @@
+"""From a traced graph to machine code: every stage in order, on one page."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding
+import numpy as np
+
+import neurlang
+from neurlang import options
+from neurlang.codegen.compile import compile_assembly, compile_object
+from neurlang.codegen.entry import EntrySignature, write_entry
+from neurlang.codegen.machine import Machine, available_cores, host_machine
+from neurlang.codegen.program import emit_program
+from neurlang.errors import InternalError, NeurlangError, Where
+from neurlang.ir.graph import Graph
+from neurlang.ir.loops import Kernel
+from neurlang.ir.loops_verify import verify_kernel
+from neurlang.ir.text import graph_text
+from neurlang.ir.verify import verify as verify_graph
+from neurlang.lower.elements import Failure
+from neurlang.lower.program import Program, lower, own_outputs
+from neurlang.passes import GRAPH_PASSES, LOOP_PASSES, NEEDED
+from neurlang.passes.graph.capture_constants import capture_constants
+from neurlang.passes.graph.group import Plan, group
+from neurlang.passes.loops.parallelize import parallelize
+from neurlang.passes.loops.vectorize import vectorize
+from neurlang.passes.run import Budget, PassLog, run_passes
+from neurlang.runtime.cache import DiskCache, content_key, open_cache
+
+STAGES = ("trace", "graph", "loops", "llvm", "asm")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What machine code is made for: the machine and what options say of it."""
+
+    machine: Machine
+    threads: int
+    fusion: bool = True
+    tile: int = 0
+    fast_math: bool = False
+
+    def texts(self) -> list[str]:
+        """What a cached object depends on besides its graph."""
+        return [
+            self.machine.triple,
+            self.machine.feature_text,
+            f"{self.machine.l1} {self.machine.l2}",
+            f"{self.machine.vector_bits} {self.threads} {self.fusion} {self.tile} {self.fast_math}",
+        ]
+
+
+def current_target(threads: int | None = None, fast_math: bool = False) -> Target:
+    """The host and the options that are in force now."""
+    machine = host_machine()
+    machine = replace(machine, vector_bits=options.get("vector_bits") or machine.vector_bits)
+    chosen = threads or options.get("threads") or available_cores()
+    return Target(machine, chosen, options.get("fusion"), options.get("tile"), fast_math)
+
+
+@dataclass
+class Compilation:
+    """Everything that one compilation made, stage by stage, for those who want to look."""
+
+    traced: Graph
+    target: Target
+    graph: Graph | None = None
+    plan: Plan | None = None
+    program: Program | None = None
+    llvm: str = ""
+    log: PassLog = field(default_factory=PassLog)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_text(self, stage: str) -> str:
+        """One of the five texts."""
+        match stage:
+            case "trace":
+                return str(self.traced)
+            case "graph":
+                return str(self.graph)
+            case "loops":
+                return str(self.program)
+            case "llvm":
+                return self.llvm
+            case "asm":
+                return compile_assembly(self.llvm, self.target.machine)
+        raise ValueError(f"there is no stage {stage!r}; choose one of {', '.join(STAGES)}")
+
+
+@dataclass(frozen=True)
+class Code:
+    """A compiled program before it is linked: what the disk cache stores."""
+
+    object: bytes
+    failures: tuple[Failure, ...]
+    captured: tuple[Any, ...]
+
+
+class Timer:
+    """Seconds of each stage."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        self.last = time.perf_counter()
+
+    def done(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self.last
+        self.last = now
+
+
+def optimize(traced: Graph, target: Target, keep_texts: bool = False) -> Compilation:
+    """Graph passes, fusion, lowering and loop passes."""
+    made = Compilation(traced, target, log=PassLog(keep_texts))
+    timer = Timer(made.seconds)
+    checking = options.get("verify")
+    budget = Budget(options.get("bisect"), NEEDED)
+    if checking:
+        verify_graph(traced)
+    passes = [
+        partial(apply, fast_math=True)
+        if target.fast_math and apply.__name__ == "simplify"
+        else apply
+        for apply in GRAPH_PASSES
+    ]
+    names = [apply.__name__ for apply in GRAPH_PASSES]
+    graph = run_passes(traced, passes, names, made.log, budget, verify_graph if checking else None)
+    made.graph = capture_constants(own_outputs(graph))
+    timer.done("graph passes")
+    made.plan = group(made.graph, target.fusion)
+    timer.done("fusion")
+    program = lower(made.graph, made.plan)
+    if checking:
+        for step in program.steps:
+            if isinstance(step, Kernel):
+                verify_kernel(step)
+    timer.done("lower")
+    made.program = schedule(program, target, made.log, budget, checking)
+    timer.done("loop passes")
+    return made
+
+
+def schedule(
+    program: Program, target: Target, log: PassLog, budget: Budget, checking: bool
+) -> Program:
+    """Apply the loop passes to every kernel."""
+    passes: list[Callable[[Program], Program]] = []
+    for apply in LOOP_PASSES:
+        on_kernel: Callable[[Kernel], Kernel]
+        if apply is vectorize:
+            on_kernel = partial(vectorize, machine=target.machine)
+        elif apply is parallelize:
+            on_kernel = partial(parallelize, tile=target.tile)
+        else:
+            on_kernel = apply  # type: ignore[assignment]
+        passes.append(partial(_each_kernel, on_kernel))
+    names = [apply.__name__ for apply in LOOP_PASSES]
+    return run_passes(program, passes, names, log, budget, _verify_program if checking else None)
+
+
+def _each_kernel(apply: Callable[[Kernel], Kernel], program: Program) -> Program:
+    steps = tuple(apply(step) if isinstance(step, Kernel) else step for step in program.steps)
+    return replace(program, steps=steps)
+
+
+def _verify_program(program: Program, after: str) -> None:
+    for step in program.steps:
+        if isinstance(step, Kernel):
+            verify_kernel(step, after)
+
+
+def generate(made: Compilation, entry: EntrySignature | None) -> Code:
+    """LLVM text and machine code for an optimised program."""
+    timer = Timer(made.seconds)
+    program = made.program
+    assert program is not None and made.graph is not None
+    module = emit_program(program, made.target.threads)
+    if entry is not None:
+        write_entry(module, entry)
+    made.llvm = module.text()
+    timer.done("emit")
+    try:
+        data = compile_object(made.llvm, made.target.machine)
+    except RuntimeError as error:
+        raise InternalError(f"LLVM rejects the module of {program.name}: {error}") from error
+    timer.done("llvm")
+    count = len(made.traced.captured)
+    return Code(data, program.failures, made.graph.captured[count:])
+
+
+# the disk cache
+
+_caches: dict[str, DiskCache] = {}
+
+
+def disk_cache() -> DiskCache:
+    """The cache that NEURLANG_CACHE asks for."""
+    setting = options.get("cache")
+    if setting not in _caches:
+        _caches[setting] = open_cache(setting or None)
+    return _caches[setting]
+
+
+def cache_key(traced: Graph, target: Target, entry: EntrySignature | None) -> str:
+    """What a program depends on: its graph, the target, and the versions of everything."""
+    versions = [
+        neurlang.__version__,
+        llvmlite.__version__,
+        str(llvmlite.binding.llvm_version_info),
+        np.__version__,
+        sys.implementation.cache_tag or "",
+    ]
+    return content_key(*versions, *target.texts(), graph_text(traced, sources=False), repr(entry))
+
+
+def load_code(cache: DiskCache, key: str) -> Code | None:
+    """A program from the disk cache; None where there is none."""
+    sections = cache.load(key)
+    if sections is None:
+        return None
+    meta = json.loads(sections["meta"])
+    failures = tuple(
+        Failure(item["message"], Where(*item["where"]) if item["where"] else None, item["hint"])
+        for item in meta["failures"]
+    )
+    captured = []
+    offset = 0
+    for dtype, shape in meta["captured"]:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        data = sections["captured"][offset : offset + size]
+        captured.append(np.frombuffer(data, dtype).reshape(shape))
+        offset += size
+    return Code(sections["object"], failures, tuple(captured))
+
+
+def store_code(cache: DiskCache, key: str, code: Code) -> None:
+    """Keep a program for the next process."""
+    failures = [
+        {
+            "message": f.message,
+            "where": [f.where.file, f.where.line] if f.where else None,
+            "hint": f.hint,
+        }
+        for f in code.failures
+    ]
+    captured = [[a.dtype.str, list(a.shape)] for a in code.captured]
+    meta = json.dumps({"failures": failures, "captured": captured})
+    data = b"".join(a.tobytes() for a in code.captured)
+    cache.store(key, {"object": code.object, "meta": meta.encode(), "captured": data})
+
+
+# dumps
+
+
+def dump(made: Compilation) -> None:
+    """Write the stages that NEURLANG_DUMP names, to standard error or a folder."""
+    wanted = [stage.strip() for stage in options.get("dump").split(",") if stage.strip()]
+    for stage in wanted:
+        if stage not in STAGES:
+            raise NeurlangError(
+                f"NEURLANG_DUMP names {stage!r}, which is no stage",
+                hint=f"choose from {','.join(STAGES)}",
+            )
+        text = made.as_text(stage)
+        folder = options.get("dump_dir")
+        if not folder:
+            print(f"# {made.traced.name}: {stage}\n{text}\n", file=sys.stderr)
+            continue
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        _numbered(Path(folder), made.traced.name, stage).write_text(text + "\n")
+
+
+def _numbered(folder: Path, name: str, stage: str) -> Path:
+    """A file name that is not taken: one function has a program for each signature."""
+    safe = "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in name)
+    for number in range(1, 1_000_000):
+        path = folder / f"{safe}.{number}.{stage}"
+        if not path.exists():
+            return path
+    raise NeurlangError(f"the folder {folder} is full of dumps", hint="empty it")

@@ -1,0 +1,106 @@
+"""The worker pool as Python sees it: its memory, the number of its threads, and forked children."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+
+MOST_THREADS = 1024
+
+_LINE = 64
+_Word = ctypes.c_uint32
+_Pointer = ctypes.c_void_p
+
+
+class PoolState(ctypes.Structure):
+    """The pool's memory, shared with its machine code; groups that different threads write lie on
+    cache lines of their own.
+
+    `ticket` holds the number of the running call in its upper half and, in its lower half, how
+    many indices nobody has claimed yet. A claim is one compare-and-swap that takes 1 from it, so
+    it fails for a thread that slept through the end of the call that it read about.
+    """
+
+    _fields_ = [
+        # the running call
+        ("ticket", ctypes.c_uint64),
+        ("body", _Pointer),
+        ("context", _Pointer),
+        ("count", ctypes.c_uint64),
+        ("limit", ctypes.c_uint64),
+        ("joined", _Word),
+        ("_call_padding", ctypes.c_char * (_LINE - 44)),
+        # indices that workers have finished; whether the caller sleeps until there are more
+        ("finished", _Word),
+        ("waiting", _Word),
+        ("_finish_padding", ctypes.c_char * (_LINE - 8)),
+        # parked workers; whether a call runs; living workers
+        ("sleepers", _Word),
+        ("busy", _Word),
+        ("workers", _Word),
+        ("_staff_padding", ctypes.c_char * (_LINE - 12)),
+        # what a fork keeps: how many threads a call may have, its caller included
+        ("wanted", _Word),
+        ("_setting_padding", ctypes.c_char * (_LINE - 4)),
+    ]
+
+
+class Pool:
+    """The one pool of this process, made of the addresses of its entry points and its memory.
+
+    `addresses` are those of `neurlang_parallel`, `neurlang_start_workers` and the PoolState. Where
+    machine code has no threads only the first is given, every parallel loop runs in the thread
+    that called it, and `reason` says why.
+    """
+
+    def __init__(self, addresses: Sequence[int], reason: str = "") -> None:
+        self.parallel_address = addresses[0]
+        self.reason = reason
+        self._start_address = 0
+        self._state: PoolState | None = None
+        if len(addresses) == 3:
+            self._start_address = addresses[1]
+            self._state = PoolState.from_address(addresses[2])
+
+    @property
+    def threads(self) -> int:
+        """How many threads a parallel loop may have, its caller included."""
+        return 1 if self._state is None else int(self._state.wanted)
+
+    @property
+    def living_workers(self) -> int:
+        """Workers that exist now: none before the first parallel loop."""
+        return 0 if self._state is None else int(self._state.workers)
+
+    def set_threads(self, threads: int) -> None:
+        """Let parallel loops have `threads` threads; ValueError unless it is 1..MOST_THREADS.
+
+        Workers are hired, or leave, at the next parallel loop. Where the system has none to give,
+        the number becomes what there is.
+        """
+        if not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"the number of threads is 1..{MOST_THREADS}, not {threads}")
+        if self._state is not None:
+            self._state.wanted = threads
+
+    def start(self) -> None:
+        """Hire the workers now instead of at the first parallel loop."""
+        if self._start_address:
+            ctypes.CFUNCTYPE(None)(self._start_address)()
+
+    def survive_forks(self) -> None:
+        """From now on a forked child finds the pool idle and hires workers of its own."""
+        if self._state is not None and hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget_workers)
+
+    def describe(self) -> str:
+        """One line for people: what parallel loops run on."""
+        if self._state is None:
+            return f"parallel loops run serially: {self.reason}"
+        return f"parallel loops have up to {self.threads} threads, {self.living_workers + 1} alive"
+
+    def _forget_workers(self) -> None:
+        # No worker lives in the child, and a call that another thread made will not end here.
+        if self._state is not None:
+            ctypes.memset(ctypes.addressof(self._state), 0, PoolState.wanted.offset)

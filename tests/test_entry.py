@@ -1,0 +1,398 @@
+"""The native entry: results, every guard's fallback, references, scalars, memory that runs out."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from neurlang.codegen.compile import compile_object, link_object
+from neurlang.codegen.entry import ENTRY, write_entry
+from neurlang.codegen.writer import Module
+from neurlang.runtime import call
+from neurlang.runtime.call import EntrySignature
+
+pytestmark = pytest.mark.skipif(
+    not call.native_entry_available(), reason="objects of this Python are laid out differently"
+)
+
+LLVM_TYPE = {"float32": "float", "float64": "double", "int64": "i64", "int8": "i8"}
+
+F32 = "float32"
+ADD_SIGNATURE = EntrySignature(((F32, (4, 4), "array"), (F32, (4, 4), "array")), ((F32, (4, 4)),))
+
+
+class Fallback:
+    """A dispatcher that says what it was called with."""
+
+    def __call__(self, *args, **named):
+        return ("fallback", args, named)
+
+
+class Compiled:
+    """A linked program with its entry; keeps the code as a real dispatcher does."""
+
+    def __init__(self, signature, program, constants=()):
+        module = Module()
+        module.functions.append(program)
+        write_entry(module, signature, len(constants))
+        symbols = call.entry_symbols(signature) | call.constant_symbols(constants)
+        data = compile_object(module.text())
+        self.constants = constants
+        self.library = link_object(data, [ENTRY, "program"], symbols)
+        self.dispatcher = Fallback()
+        self.entry = call.make_entry(self.library[ENTRY], self.dispatcher)
+
+
+def add_program(count: int, dtype: str = F32) -> str:
+    """out[i] = first[i] + second[i] for i in 0..count."""
+    element = LLVM_TYPE[dtype]
+    add = "add" if element[0] == "i" else "fadd"
+    return f"""
+define i32 @program(ptr %arguments) {{
+entry:
+  %second = getelementptr ptr, ptr %arguments, i64 1
+  %third = getelementptr ptr, ptr %arguments, i64 2
+  %a = load ptr, ptr %arguments
+  %b = load ptr, ptr %second
+  %out = load ptr, ptr %third
+  br label %test
+test:
+  %i = phi i64 [ 0, %entry ], [ %next, %body ]
+  %more = icmp slt i64 %i, {count}
+  br i1 %more, label %body, label %done
+body:
+  %pa = getelementptr {element}, ptr %a, i64 %i
+  %pb = getelementptr {element}, ptr %b, i64 %i
+  %po = getelementptr {element}, ptr %out, i64 %i
+  %x = load {element}, ptr %pa
+  %y = load {element}, ptr %pb
+  %sum = {add} {element} %x, %y
+  store {element} %sum, ptr %po
+  %next = add i64 %i, 1
+  br label %test
+done:
+  ret i32 0
+}}
+"""
+
+
+def copy_program(*moves: tuple[int, int, str]) -> str:
+    """One element of `type` from each source to its target, positions in `arguments`."""
+    lines = []
+    for number, (source, target, type) in enumerate(moves):
+        lines += [
+            f"  %s{number} = getelementptr ptr, ptr %arguments, i64 {source}",
+            f"  %t{number} = getelementptr ptr, ptr %arguments, i64 {target}",
+            f"  %from{number} = load ptr, ptr %s{number}",
+            f"  %to{number} = load ptr, ptr %t{number}",
+            f"  %x{number} = load {type}, ptr %from{number}",
+            f"  store {type} %x{number}, ptr %to{number}",
+        ]
+    body = "\n".join(lines)
+    return f"define i32 @program(ptr %arguments) {{\n{body}\n  ret i32 0\n}}\n"
+
+
+def failing_program(status: int = 1) -> str:
+    return f"define i32 @program(ptr %arguments) {{\n  ret i32 {status}\n}}\n"
+
+
+@pytest.fixture(scope="module")
+def add():
+    return Compiled(ADD_SIGNATURE, add_program(16))
+
+
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    numbers = np.random.default_rng(1).standard_normal((2, 4, 4), np.float32)
+    return numbers[0].copy(), numbers[1].copy()
+
+
+def test_result(add):
+    a, b = pair()
+    result = add.entry(a, b)
+    assert type(result) is np.ndarray
+    assert result.dtype == a.dtype and result.flags.owndata and result.flags.c_contiguous
+    np.testing.assert_array_equal(result, a + b)
+
+
+@pytest.mark.parametrize("dtype", sorted(LLVM_TYPE))
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (5,), (2, 3, 4)])
+def test_dtypes_and_shapes(dtype, shape):
+    signature = EntrySignature(
+        ((dtype, shape, "array"), (dtype, shape, "array")), ((dtype, shape),), release_gil=True
+    )
+    compiled = Compiled(signature, add_program(int(np.prod(shape)), dtype))
+    a = np.random.default_rng(2).integers(-50, 50, shape).astype(dtype)
+    a = np.asarray(a, dtype)
+    result, expected = compiled.entry(a, a), a + a
+    assert type(result) is type(expected)
+    assert result.dtype == expected.dtype and result.shape == expected.shape
+    np.testing.assert_array_equal(result, expected)
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+def misaligned(like: np.ndarray) -> np.ndarray:
+    room = np.zeros(like.nbytes + 1, np.uint8)
+    array = room[1:].view(like.dtype).reshape(like.shape)
+    array[...] = like
+    return array
+
+
+ODD_ARGUMENTS = {
+    "dtype": lambda a: a.astype(np.float64),
+    "same size dtype": lambda a: a.astype(np.int32),
+    "byte order": lambda a: a.astype(">f4"),
+    "fewer axes": lambda a: a.reshape(16),
+    "more axes": lambda a: a.reshape(1, 4, 4),
+    "shape": lambda a: a.reshape(2, 8),
+    "first extent": lambda a: np.zeros((5, 4), np.float32),
+    "last extent": lambda a: np.zeros((4, 5), np.float32),
+    "transposed": lambda a: a.T,
+    "strided": lambda a: np.zeros((4, 8), np.float32)[:, ::2],
+    "reversed": lambda a: a[::-1],
+    "misaligned": misaligned,
+    "subclass": lambda a: a.view(Subclass),
+    "list": lambda a: a.tolist(),
+    "float": lambda a: 1.0,
+    "int": lambda a: 1,
+    "none": lambda a: None,
+    "scalar": lambda a: a[0, 0],
+}
+
+
+@pytest.mark.parametrize("name", ODD_ARGUMENTS)
+@pytest.mark.parametrize("position", [0, 1])
+def test_other_arguments_go_to_the_dispatcher(add, name, position):
+    arguments = list(pair())
+    arguments[position] = ODD_ARGUMENTS[name](arguments[position])
+    said, received, named = add.entry(*arguments)
+    assert (said, named) == ("fallback", {})
+    assert [id(value) for value in received] == [id(value) for value in arguments]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 10])
+def test_other_counts_go_to_the_dispatcher(add, count):
+    a, _ = pair()
+    said, received, _ = add.entry(*[a] * count)
+    assert said == "fallback" and len(received) == count
+
+
+def test_keywords_go_to_the_dispatcher(add):
+    a, b = pair()
+    said, received, named = add.entry(a, b, scale=2)
+    assert said == "fallback" and len(received) == 2 and named == {"scale": 2}
+    said, received, named = add.entry(a, y=b)
+    assert said == "fallback" and received[0] is a and named["y"] is b
+
+
+def test_read_only_arguments_are_native(add):
+    a, b = pair()
+    a.flags.writeable = False
+    np.testing.assert_array_equal(add.entry(a, b), a + b)
+
+
+def test_errors_of_the_dispatcher_pass_through(add):
+    class Refusing:
+        def __call__(self, *args):
+            raise LookupError("refused")
+
+    refusing = call.make_entry(add.library[ENTRY], Refusing(), "named")
+    assert refusing.__name__ == "named"
+    with pytest.raises(LookupError, match="refused"):
+        refusing(1)
+
+
+def raises_memory_error(compiled: Compiled, *arguments: object) -> bool:
+    """Not `pytest.raises`: what that keeps of the last error would be counted."""
+    try:
+        compiled.entry(*arguments)
+    except MemoryError:
+        return True
+    return False
+
+
+def references(*objects: object) -> list[int]:
+    gc.collect()
+    return [sys.getrefcount(one) for one in objects]
+
+
+def test_references(add):
+    a, b = pair()
+    watched = (a, b, a.dtype, np.ndarray, add.dispatcher, add.entry)
+    before = references(*watched)
+    for _ in range(100):
+        add.entry(a, b)
+        add.entry(a, 3)
+        add.entry(a)
+    assert references(*watched) == before
+    results = [add.entry(a, b) for _ in range(10)]
+    assert [sys.getrefcount(result) for result in results] == [3] * 10
+    assert references(a.dtype)[0] == before[2] + 10
+
+
+SCALARS = (("float64", (), "float"), ("int64", (), "int"), ("bool", (), "bool"))
+SCALAR_SIGNATURE = EntrySignature(
+    SCALARS, (("float64", ()), ("int64", ()), ("bool", (1,))), "tuple"
+)
+
+
+@pytest.fixture(scope="module")
+def scalars():
+    return Compiled(SCALAR_SIGNATURE, copy_program((0, 3, "double"), (1, 4, "i64"), (2, 5, "i8")))
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 255, 2**40, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("truth", [False, True])
+def test_scalars(scalars, number, truth):
+    result = scalars.entry(number / 3, number, truth)
+    assert type(result) is tuple
+    assert result[0] == number / 3 and type(result[0]) is np.float64
+    assert result[1] == number and type(result[1]) is np.int64
+    assert result[2].tolist() == [truth]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (1, 1, True),
+        (1.0, 1.0, True),
+        (1.0, 1, 1),
+        (1.0, True, True),
+        (np.float64(1), 1, True),
+        (1.0, np.int64(1), True),
+        (1.0, 1, np.True_),
+        (1.0, 2**63, True),
+        (1.0, -(2**63) - 1, True),
+        (1.0, 10**40, True),
+    ],
+)
+def test_other_scalars_go_to_the_dispatcher(scalars, arguments):
+    assert scalars.entry(*arguments) == ("fallback", arguments, {})
+
+
+@pytest.mark.parametrize("result", ["tuple", "list"])
+def test_several_results(result):
+    signature = EntrySignature(
+        ((F32, (4,), "array"),), ((F32, (1,)), (F32, ()), (F32, ())), result, release_gil=True
+    )
+    moves = copy_program((0, 1, "float"), (0, 2, "float"), (0, 3, "float"))
+    compiled = Compiled(signature, moves)
+    a = np.array([7, 8, 9, 10], np.float32)
+    before = references(a, a.dtype)
+    for _ in range(50):
+        together = compiled.entry(a)
+        assert type(together).__name__ == result
+        assert [type(one) for one in together] == [np.ndarray, np.float32, np.float32]
+        assert [float(np.sum(one)) for one in together] == [7, 7, 7]
+        # Read before the assertion, which holds what it compares: the tuple's, the argument's.
+        count = sys.getrefcount(together[0])
+        assert count == 2
+    del together
+    assert references(a, a.dtype) == before
+
+
+def test_no_results():
+    compiled = Compiled(EntrySignature((), (), "tuple"), failing_program(0))
+    assert compiled.entry() == ()
+    with pytest.raises(ValueError, match="single"):
+        EntrySignature((), (), "single")
+
+
+def test_constants():
+    constant = np.array([41.5], np.float32)
+    signature = EntrySignature(((F32, (1,), "array"),), ((F32, (1,)),))
+    compiled = Compiled(signature, add_program(1), (constant,))
+    assert compiled.entry(np.ones(1, np.float32)).tolist() == [42.5]
+
+
+@pytest.mark.parametrize("result", ["tuple", "list"])
+@pytest.mark.parametrize("release_gil", [False, True])
+def test_a_program_out_of_memory(result, release_gil):
+    outputs = ((F32, (3,)), (F32, ()), ("int8", (2,)))
+    signature = EntrySignature(((F32, (4,), "array"),), outputs, result, release_gil)
+    compiled = Compiled(signature, failing_program())
+    a = np.zeros(4, np.float32)
+    watched = (a, a.dtype, np.dtype("int8"))
+    before = references(*watched)
+    failed = [raises_memory_error(compiled, a) for _ in range(20)]
+    assert failed == [True] * 20
+    assert references(*watched) == before
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_an_output_that_cannot_be_allocated(position):
+    shapes = [(3,), (5,), (2, 2)]
+    shapes[position] = (1 << 45, 1 << 10)
+    signature = EntrySignature(
+        ((F32, (4,), "array"),), tuple((F32, shape) for shape in shapes), "tuple"
+    )
+    compiled = Compiled(signature, failing_program(0))
+    a = np.zeros(4, np.float32)
+    before = references(a, a.dtype)
+    failed = [raises_memory_error(compiled, a) for _ in range(20)]
+    assert failed == [True] * 20
+    assert references(a, a.dtype) == before
+
+
+def test_threads_call_one_entry():
+    signature = EntrySignature(ADD_SIGNATURE.inputs, ADD_SIGNATURE.outputs, release_gil=True)
+    compiled = Compiled(signature, add_program(16))
+    a, b = pair()
+    expected = a + b
+    right = []
+
+    def call_often() -> None:
+        right.append(all((compiled.entry(a, b) == expected).all() for _ in range(2000)))
+
+    threads = [threading.Thread(target=call_often) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert right == [True] * 8
+
+
+def test_a_dropped_entry_frees_its_dispatcher():
+    compiled = Compiled(ADD_SIGNATURE, add_program(16))
+    before = sys.getrefcount(compiled.dispatcher)
+    compiled.entry = None
+    after = sys.getrefcount(compiled.dispatcher)
+    assert after == before - 1
+
+
+def test_call_program(add):
+    a, b = pair()
+    out = np.empty_like(a)
+    pointers = [array.ctypes.data for array in (a, b, out)]
+    assert call.call_program(add.library["program"], pointers) == 0
+    np.testing.assert_array_equal(out, a + b)
+    failing = Compiled(ADD_SIGNATURE, failing_program())
+    assert call.call_program(failing.library["program"], pointers) == 1
+
+
+def test_no_address_is_in_the_object():
+    module = Module()
+    module.functions.append(add_program(16))
+    write_entry(module, ADD_SIGNATURE)
+    data = compile_object(module.text())
+    for name, address in call.entry_symbols(ADD_SIGNATURE).items():
+        assert address.to_bytes(8, "little") not in data, name
+
+
+def test_overhead_is_shown(add):
+    a, b = (array.reshape(4, 4) for array in pair())
+    for name, function in (("native entry", add.entry), ("numpy", np.add)):
+        best = float("inf")
+        for _ in range(5):
+            begin = time.perf_counter_ns()
+            for _ in range(10_000):
+                function(a, b)
+            best = min(best, (time.perf_counter_ns() - begin) / 10_000)
+        print(f"{name}: {best:.0f} ns a call, the loop's included")

@@ -1,0 +1,299 @@
+"""Arrays among ndarrays: operators, methods, and NumPy's own functions called on them."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neurlang.errors import ArgumentError, MutationError
+from neurlang.frontend import array as array_module
+from neurlang.frontend import protocols
+from neurlang.frontend.array import Array, asarray, set_executor
+from neurlang.frontend.trace import Trace, tracing
+from neurlang.ir.graph import Graph, Node
+from neurlang.ir.interpret import interpret
+from neurlang.ir.types import Type
+
+X = np.array([[1.5, -2.0, 0.25], [4.0, 3.0, -7.0]])
+INTEGERS = np.array([[5, 3, 12], [7, 1, 9]])
+
+
+def run(graph: Graph) -> tuple[Any, ...]:
+    result = interpret(graph)
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.fixture(autouse=True)
+def interpreter() -> Iterator[None]:
+    earlier = list(array_module._executor)
+    set_executor(run)
+    yield
+    array_module._executor[:] = earlier
+
+
+def same(found: Any, expected: Any) -> None:
+    expected = np.asarray(expected)
+    assert isinstance(found, Array)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-14)
+
+
+ARITHMETIC = (
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    operator.floordiv,
+    operator.mod,
+    operator.pow,
+    operator.eq,
+    operator.ne,
+    operator.lt,
+    operator.le,
+    operator.gt,
+    operator.ge,
+)
+BITWISE = (operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift)
+
+
+@pytest.mark.parametrize("apply", ARITHMETIC)
+def test_arithmetic_operators(apply: Callable[[Any, Any], Any]) -> None:
+    positive = np.abs(X)
+    for other in (2, 2.5, np.float32(2), X[0] + 10, [1.0, 2.0, 3.0]):
+        same(apply(asarray(positive), other), apply(positive, other))
+        same(apply(other, asarray(positive)), apply(other, positive))
+    same(apply(asarray(INTEGERS), INTEGERS), apply(INTEGERS, INTEGERS))
+    same(apply(asarray(positive), asarray(positive[0])), apply(positive, positive[0]))
+
+
+@pytest.mark.parametrize("apply", BITWISE)
+def test_bitwise_operators(apply: Callable[[Any, Any], Any]) -> None:
+    same(apply(asarray(INTEGERS), 3), apply(INTEGERS, 3))
+    same(apply(3, asarray(INTEGERS)), apply(3, INTEGERS))
+    same(apply(INTEGERS, asarray(INTEGERS[0])), apply(INTEGERS, INTEGERS[0]))
+
+
+def test_unary_operators_and_builtins() -> None:
+    for apply in (operator.neg, operator.pos, operator.abs, round):
+        same(apply(asarray(X)), apply(X) if apply is not round else np.round(X))
+    same(~asarray(INTEGERS), ~INTEGERS)
+    same(round(asarray(X), 1), np.round(X, 1))
+    for found, expected in zip(divmod(asarray(X), 2), divmod(X, 2), strict=True):
+        same(found, expected)
+    for found, expected in zip(divmod(7, asarray(INTEGERS)), divmod(7, INTEGERS), strict=True):
+        same(found, expected)
+
+
+def test_matmul_operator() -> None:
+    same(asarray(X) @ X.T, X @ X.T)
+    same(X @ asarray(X.T), X @ X.T)
+
+
+def test_in_place_operators_rebind() -> None:
+    x = kept = asarray(X)
+    x += 1
+    x *= 2
+    same(x, (X + 1) * 2)
+    same(kept, X)
+    with pytest.raises(ArgumentError, match="out="):
+        np.array(X).__iadd__(kept)
+
+
+def test_operators_refuse_strangers() -> None:
+    for stranger in ("text", {}, object()):
+        with pytest.raises(TypeError):
+            asarray(X) + stranger
+    assert (asarray(X) == None) is False  # noqa: E711
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(asarray(X))
+
+
+def test_sequence_protocol() -> None:
+    x = asarray(X)
+    assert len(x) == 2
+    for row, expected in zip(x, X, strict=True):
+        same(row, expected)
+    a, b = x
+    same(a + b, X[0] + X[1])
+    assert 4.0 in x and 9.0 not in x
+    with pytest.raises(TypeError):
+        iter(asarray(1.0))
+    with pytest.raises(MutationError):
+        x[0] = 1
+    assert copy.copy(x) is copy.deepcopy(x) is x
+
+
+METHODS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("sum", (), {}),
+    ("sum", (0,), {"keepdims": True}),
+    ("mean", (), {"axis": 1}),
+    ("prod", (1,), {}),
+    ("max", (), {}),
+    ("min", (0,), {}),
+    ("argmax", (), {}),
+    ("argmin", (1,), {}),
+    ("any", (), {}),
+    ("all", (0,), {}),
+    ("std", (), {"ddof": 1}),
+    ("var", (0,), {}),
+    ("cumsum", (1,), {}),
+    ("cumprod", (), {}),
+    ("clip", (-1, 2), {}),
+    ("round", (1,), {}),
+    ("astype", ("float32",), {}),
+    ("reshape", (3, 2), {}),
+    ("reshape", ((3, -1),), {}),
+    ("reshape", (-1,), {}),
+    ("ravel", (), {}),
+    ("flatten", (), {}),
+    ("transpose", (), {}),
+    ("transpose", (1, 0), {}),
+    ("transpose", ((1, 0),), {}),
+    ("swapaxes", (0, 1), {}),
+    ("squeeze", (), {}),
+    ("repeat", (2,), {"axis": 1}),
+    ("take", ([0, 2],), {"axis": 1}),
+    ("dot", (X.T,), {}),
+    ("argsort", (), {}),
+    ("copy", (), {}),
+    ("conj", (), {}),
+    ("diagonal", (), {}),
+]
+
+
+@pytest.mark.parametrize("name, args, keywords", METHODS)
+def test_methods(name: str, args: Any, keywords: Any) -> None:
+    same(getattr(asarray(X), name)(*args, **keywords), getattr(X, name)(*args, **keywords))
+
+
+def test_properties() -> None:
+    x = asarray(X)
+    for name in ("T", "mT", "real", "imag"):
+        same(getattr(x, name), getattr(X, name))
+    assert (x.ndim, x.size, x.itemsize, x.nbytes) == (X.ndim, X.size, X.itemsize, X.nbytes)
+    same(x.sort(axis=0), np.sort(X, axis=0))
+
+
+NUMPY_CALLS: list[Callable[[Any], Any]] = [
+    lambda x: np.exp(x),
+    lambda x: np.add(x, 1),
+    lambda x: np.add(X, x),
+    lambda x: X * x,
+    lambda x: X[0] - x,
+    lambda x: np.float64(2) / x,
+    lambda x: X < x,
+    lambda x: np.add(x, 1, dtype="float32"),
+    lambda x: np.add(x, 1, out=None, where=True, casting="same_kind", order="K", subok=True),
+    lambda x: np.add.reduce(x),
+    lambda x: np.add.reduce(x, axis=1, keepdims=True),
+    lambda x: np.multiply.reduce(x, axis=None),
+    lambda x: np.maximum.reduce(x, 1),
+    lambda x: np.logical_and.reduce(x),
+    lambda x: np.add.accumulate(x),
+    lambda x: np.multiply.accumulate(x, 1),
+    lambda x: np.subtract.outer(x, X[0]),
+    lambda x: np.matmul(X.T, x),
+    lambda x: np.sum(x, axis=0),
+    lambda x: np.mean(x),
+    lambda x: np.amax(x, axis=1),
+    lambda x: np.around(x, 1),
+    lambda x: np.clip(x, 0, None),
+    lambda x: np.where(x > 0, x, 0),
+    lambda x: np.concatenate([x, X]),
+    lambda x: np.concatenate([X, x], axis=1),
+    lambda x: np.stack([x, x]),
+    lambda x: np.vstack((x, X)),
+    lambda x: np.reshape(x, (3, 2)),
+    lambda x: np.transpose(x),
+    lambda x: np.expand_dims(x, 0),
+    lambda x: np.moveaxis(x, 0, 1),
+    lambda x: np.broadcast_to(x, (2, 2, 3)),
+    lambda x: np.pad(x, 1),
+    lambda x: np.einsum("ij,kj->ik", x, X),
+    lambda x: np.tensordot(x, X, 2),
+    lambda x: np.dot(x, X.T),
+    lambda x: np.outer(x, x),
+    lambda x: np.sort(x),
+    lambda x: np.argmax(x, axis=0),
+    lambda x: np.zeros_like(x),
+    lambda x: np.full_like(x, 2, dtype="int32", order="C", subok=False),
+    lambda x: np.take(x, [1, 0], axis=1, out=None),
+    lambda x: np.take_along_axis(x, np.argsort(X, axis=1), axis=1),
+    lambda x: np.tril(x),
+    lambda x: np.diag(x),
+    lambda x: np.trace(x),
+    lambda x: np.isclose(x, X + 1e-9),
+    lambda x: np.allclose(x, X),
+    lambda x: np.array_equal(x, X),
+    lambda x: np.copy(x),
+    lambda x: np.real(x),
+    lambda x: np.nan_to_num(x),
+    lambda x: np.isposinf(x),
+    lambda x: np.sinc(x),
+    lambda x: np.linalg.norm(x),
+    lambda x: np.linalg.matmul(x, X.T),
+]
+
+
+@pytest.mark.parametrize("call", NUMPY_CALLS)
+def test_numpy_functions_call_ours(call: Callable[[Any], Any]) -> None:
+    same(call(asarray(X)), call(X))
+
+
+def test_numpy_questions_about_shape_and_dtype() -> None:
+    x = asarray(X)
+    assert np.shape(x) == (2, 3) and np.ndim(x) == 2 and np.size(x) == 6 and np.size(x, 1) == 3
+    assert np.result_type(x, np.float32(1)) == np.float64
+    assert not np.iscomplexobj(x) and np.isrealobj(x)
+
+
+def test_numpy_calls_work_on_traced_arrays() -> None:
+    param = Node("param", (), {"name": "x"}, Type(X.dtype, X.shape))
+    with tracing(Trace("test")) as trace:
+        x = Array(param, trace)
+        for call in NUMPY_CALLS:
+            expected = np.asarray(call(X))
+            found = call(x)
+            assert found.trace is trace
+            assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda x: np.add(x, 1, out=np.empty_like(X)), "add cannot write into out="),
+        (lambda x: np.add(x, 1, where=X > 0), "add takes no where="),
+        (lambda x: np.add.at(x, [0], 1), "numpy.add.at is not supported"),
+        (lambda x: np.add.reduceat(x, [0]), "numpy.add.reduceat is not supported"),
+        (lambda x: np.frexp(x), "numpy.frexp is not supported"),
+        (lambda x: np.packbits(x), "numpy.packbits is not supported"),
+        (lambda x: np.fft.fft(x), "numpy.fft.fft is not supported"),
+        (lambda x: np.where(x), "where: missing a required argument: 'x'"),
+        (lambda x: np.exp(x, signature="d->d"), "exp: got an unexpected keyword"),
+    ],
+)
+def test_what_is_not_supported_is_named(call: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        call(asarray(X))
+
+
+def test_weak_scalars_take_the_dtype_of_arrays_through_operators() -> None:
+    rate, count = asarray(0.5), asarray(3)
+    single = asarray(X.astype("float32"))
+    for weak in (rate * 2, 1 - rate, -rate, rate**2, count / 2, count + rate, abs(rate)):
+        assert weak.weak is float
+        assert (single * weak).dtype == np.float32
+    for weak in (count + 1, 2 * count, count // 2, -count):
+        assert weak.weak is int
+        assert (asarray(np.int8([1])) + weak).dtype == np.int8
+    assert (rate < 1).weak is None and (rate + np.float64(1)).weak is None
+
+
+def test_every_public_function_is_listed_once() -> None:
+    names = [name for module in protocols.MODULES for name in module.__all__]
+    assert sorted(set(names)) == sorted(names)

@@ -1,0 +1,328 @@
+"""The worker pool: every index once, numbers of workers, callers at once, forks, exit."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from neurlang.codegen import pool as native
+from neurlang.codegen.compile import compile_object, link_object
+
+# count: adds 1 to context[index].
+# occupy: context is {taken flags[64], clashes}; counts a clash if its worker's flag is taken.
+# meet: waits, not for ever, until two bodies run; context is {arrived, met}.
+# nest: context is a table of rows of 8; runs `count` over row `index`.
+# nothing: costs nothing; `repeat` runs it many times, to measure a call.
+BODIES = """
+declare void @neurlang_parallel(ptr, ptr, i64, i64)
+declare i32 @sched_yield()
+
+define void @count(ptr %context, i64 %index, i64 %worker) {
+  %cell = getelementptr i32, ptr %context, i64 %index
+  %old = atomicrmw add ptr %cell, i32 1 monotonic
+  ret void
+}
+
+define void @occupy(ptr %context, i64 %index, i64 %worker) {
+entry:
+  %flag = getelementptr i32, ptr %context, i64 %worker
+  %clashes = getelementptr i32, ptr %context, i64 64
+  %taken = atomicrmw xchg ptr %flag, i32 1 seq_cst
+  %clashed = atomicrmw add ptr %clashes, i32 %taken seq_cst
+  br label %stay
+stay:
+  %turn = phi i32 [ 0, %entry ], [ %next, %stay ]
+  %next = add i32 %turn, 1
+  %look = load volatile i32, ptr %flag
+  %more = icmp ult i32 %next, 300
+  br i1 %more, label %stay, label %go
+go:
+  store atomic i32 0, ptr %flag seq_cst, align 4
+  ret void
+}
+
+define void @meet(ptr %context, i64 %index, i64 %worker) {
+entry:
+  %met = getelementptr i32, ptr %context, i64 1
+  %arrived = atomicrmw add ptr %context, i32 1 seq_cst
+  br label %look
+look:
+  %turn = phi i32 [ 0, %entry ], [ %next, %wait ]
+  %present = load atomic i32, ptr %context seq_cst, align 4
+  %both = icmp ugt i32 %present, 1
+  br i1 %both, label %success, label %wait
+wait:
+  %yielded = call i32 @sched_yield()
+  %next = add i32 %turn, 1
+  %patient = icmp ult i32 %next, 10000000
+  br i1 %patient, label %look, label %done
+success:
+  %count = atomicrmw add ptr %met, i32 1 seq_cst
+  br label %done
+done:
+  ret void
+}
+
+define void @nest(ptr %context, i64 %index, i64 %worker) {
+  %row = getelementptr [8 x i32], ptr %context, i64 %index
+  call void @neurlang_parallel(ptr @count, ptr %row, i64 8, i64 4)
+  ret void
+}
+
+define void @nothing(ptr %context, i64 %index, i64 %worker) {
+  ret void
+}
+
+define void @repeat(ptr %times, i64 %limit) {
+entry:
+  %most = load i64, ptr %times
+  br label %call
+call:
+  %turn = phi i64 [ 0, %entry ], [ %next, %call ]
+  call void @neurlang_parallel(ptr @nothing, ptr null, i64 2, i64 %limit)
+  %next = add i64 %turn, 1
+  %more = icmp ult i64 %next, %most
+  br i1 %more, label %call, label %done
+done:
+  ret void
+}
+"""
+
+LIBRARY = link_object(
+    compile_object(BODIES),
+    ["count", "occupy", "meet", "nest", "repeat"],
+    {"neurlang_parallel": native.parallel_address()},
+)
+PARALLEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
+    native.parallel_address()
+)
+
+threaded = pytest.mark.skipif(
+    sys.platform != "linux", reason="parallel loops are serial on this system"
+)
+
+
+def run(body: str, context: np.ndarray, count: int, limit: int) -> None:
+    PARALLEL(LIBRARY[body], context.ctypes.data, count, limit)
+
+
+def counts_are_right(count: int, limit: int, rounds: int = 1) -> bool:
+    cells = np.zeros(count + 1, np.int32)
+    for _ in range(rounds):
+        run("count", cells, count, limit)
+    return bool((cells[:count] == rounds).all() and cells[count] == 0)
+
+
+def workers_meet() -> bool:
+    """Whether two bodies of one call ran at the same time."""
+    context = np.zeros(2, np.int32)
+    run("meet", context, 2, 2)
+    return bool(context[1] == 2)
+
+
+def in_child(check: Callable[[], bool]) -> bool:
+    """What `check` says in a forked child; False if the child hangs or crashes."""
+    child = os.fork()
+    if child == 0:
+        answer = 1
+        try:
+            answer = 0 if check() else 1
+        finally:
+            os._exit(answer)
+    for _ in range(3000):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return False
+
+
+@pytest.fixture(autouse=True)
+def keep_thread_count():
+    before = native.thread_count()
+    yield
+    native.set_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("limit", [-1, 0, 1, 2, 5, 100])
+def test_every_index_runs_once(threads, limit):
+    native.set_threads(threads)
+    assert all(counts_are_right(count, limit) for count in (0, 1, 2, 3, 7, 64, 1000))
+
+
+def test_a_negative_count_runs_nothing():
+    cells = np.zeros(4, np.int32)
+    run("count", cells, -3, 4)
+    assert not cells.any()
+
+
+def test_many_short_calls():
+    native.set_threads(4)
+    assert counts_are_right(5, 4, rounds=20_000)
+
+
+@pytest.mark.parametrize("limit", [2, 3, 6])
+def test_worker_numbers_are_unique_and_below_the_limit(limit):
+    native.set_threads(6)
+    context = np.zeros(65, np.int32)
+    for _ in range(200):
+        run("occupy", context, 40, limit)
+    assert not context.any()
+
+
+@threaded
+def test_bodies_run_at_the_same_time():
+    native.set_threads(2)
+    assert all(workers_meet() for _ in range(100))
+
+
+@threaded
+def test_parked_workers_wake():
+    native.set_threads(2)
+    for _ in range(5):
+        time.sleep(0.01)
+        assert workers_meet()
+
+
+def test_calls_inside_bodies():
+    native.set_threads(3)
+    table = np.zeros((50, 8), np.int32)
+    for _ in range(100):
+        run("nest", table, 50, 3)
+    assert (table == 100).all()
+
+
+def test_eight_callers_at_once():
+    native.set_threads(3)
+    answers = []
+
+    def call() -> None:
+        answers.append(counts_are_right(100, 3, rounds=2000))
+
+    callers = [threading.Thread(target=call) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert answers == [True] * 8
+
+
+@threaded
+def test_workers_are_hired_and_leave():
+    native.set_threads(5)
+    native.start()
+    assert native.pool().living_workers == 4
+    native.set_threads(2)
+    for _ in range(1000):
+        assert counts_are_right(8, 8)
+        if native.pool().living_workers == 1:
+            break
+        time.sleep(0.001)
+    assert native.pool().living_workers == 1
+    native.start(4)
+    assert (native.thread_count(), native.pool().living_workers) == (4, 3)
+    assert "up to 4 threads" in native.pool().describe()
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**6])
+def test_thread_counts_that_make_no_sense(threads):
+    with pytest.raises(ValueError, match="number of threads"):
+        native.set_threads(threads)
+
+
+@threaded
+def test_a_call_does_not_wait_for_workers_that_never_run():
+    def call_without_workers() -> bool:
+        native.pool()._state.workers = native.thread_count() - 1
+        return counts_are_right(100, 4, rounds=100)
+
+    native.set_threads(4)
+    assert counts_are_right(100, 4)
+    assert in_child(call_without_workers)
+
+
+@threaded
+def test_a_forked_child_has_its_own_workers():
+    native.set_threads(3)
+    assert workers_meet()
+    assert in_child(workers_meet)
+    assert in_child(lambda: in_child(workers_meet))
+    assert workers_meet()
+
+
+@threaded
+def test_forks_while_another_thread_calls():
+    native.set_threads(3)
+    stop = threading.Event()
+
+    def call() -> None:
+        while not stop.is_set():
+            counts_are_right(50, 3, rounds=10)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    try:
+        assert all(in_child(lambda: counts_are_right(50, 3, 100)) for _ in range(20))
+        assert in_child(workers_meet)
+    finally:
+        stop.set()
+        caller.join()
+
+
+EXIT = """
+import ctypes, sys, threading, time
+import numpy
+from neurlang.codegen import pool
+from neurlang.codegen.compile import compile_object, link_object
+
+library = link_object(compile_object('''{bodies}'''), ["count"],
+                      {{"neurlang_parallel": pool.parallel_address()}})
+parallel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64,
+                            ctypes.c_int64)(pool.parallel_address())
+cells = numpy.zeros(1000, numpy.int32)
+pool.set_threads(3)
+
+def call(rounds=10**9):
+    for _ in range(rounds):
+        parallel(library["count"], cells.ctypes.data, 1000, 3)
+
+call(10)
+{ending}
+"""
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "sys.exit(7)",
+        "time.sleep(0.05); sys.exit(7)",
+        "threading.Thread(target=call, daemon=True).start(); time.sleep(0.02); sys.exit(7)",
+    ],
+    ids=["spinning", "parked", "working"],
+)
+def test_exit_is_clean(ending):
+    script = EXIT.format(bodies=BODIES, ending=ending)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_cost_of_a_call_is_shown():
+    repeat = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(LIBRARY["repeat"])
+    times = ctypes.c_int64(20_000)
+    for limit, kind in ((1, "serial"), (2, "parallel")):
+        begin = time.perf_counter_ns()
+        repeat(ctypes.addressof(times), limit)
+        print(f"{kind} call: {(time.perf_counter_ns() - begin) / times.value:.0f} ns")
