@@ -112,6 +112,7 @@ HALF_LN2 = LN2 / 2 * mpf("1.0001")
 ROOT_LOW, ROOT_HIGH = mpmath.sqrt(2) / 2 - 1, mpmath.sqrt(2) - 1
 RATIO = (ROOT_HIGH / (1 + ROOT_HIGH / 2)) ** 2
 NEAR_ZERO = mpf(10) ** -12
+FAR = (mpf("27.3") - 4) / (mpf("27.3") + 4)
 
 
 def one(_: mpf) -> mpf:
@@ -122,6 +123,21 @@ def one(_: mpf) -> mpf:
 def square(u: mpf) -> mpf:
     """The relative weight of a tail that is multiplied by x^2, up to a factor near 1."""
     return u
+
+
+def linear(x: mpf) -> mpf:
+    """The error is multiplied by x."""
+    return x
+
+
+def magnitude(x: mpf) -> mpf:
+    """The error is multiplied by x, of either sign."""
+    return abs(x)
+
+
+def cube(u: mpf) -> mpf:
+    """The error is multiplied by u^3."""
+    return u**3
 
 
 def cube_over(function: Function) -> Function:
@@ -161,6 +177,11 @@ def tail_of_log_ratio(u: mpf) -> mpf:
     return (2 * mpmath.atanh(v / 2) - v) / v**3
 
 
+def long_tail_of_log_ratio(u: mpf) -> mpf:
+    """What follows v + v^3 / 12 + v^5 / 80 in log((2 + v) / (2 - v)), over v^7, with u = v^2."""
+    return (tail_of_log_ratio(u) - mpf(1) / 12 - u / 80) / u**2
+
+
 def tail_of_cosh(u: mpf) -> mpf:
     """(cosh(x) - 1) / x^2 with u = x^2."""
     return (mpmath.cosh(mpmath.sqrt(u)) - 1) / u
@@ -186,6 +207,17 @@ def rate_of_erfc(x: mpf) -> mpf:
 def weight_of_rate(x: mpf) -> mpf:
     """How an error of rate_of_erfc changes erf(x) = 1 - 2^(-x rate)."""
     return mpmath.erfc(x) * LN2 * x / mpmath.erf(x)
+
+
+def scaled_erfc(q: mpf) -> mpf:
+    """(1 + 2 x) e^(x^2) erfc(x) with q = (x - 4) / (x + 4)."""
+    x = 4 * (1 + q) / (1 - q)
+    return (1 + 2 * x) * mpmath.exp(x * x) * mpmath.erfc(x)
+
+
+def tail_of_scaled_erfc(q: mpf) -> mpf:
+    """(scaled_erfc(q) - scaled_erfc(0)) / q."""
+    return (scaled_erfc(q) - scaled_erfc(mpf(0))) / q
 
 
 def exp_weight(r: mpf) -> mpf:
@@ -218,6 +250,10 @@ def tasks() -> dict[str, dict[str, Fit]]:
         "LOG_RATIO_TAIL": {
             "double": Fit(tail_of_log_ratio, NEAR_ZERO, RATIO, 7, square, "double", 2),
         },
+        "LONG_LOG_TAIL": {
+            "float": Fit(tail_of_log, ROOT_LOW, ROOT_HIGH, 13, log_weight, "double", 3, 0.01),
+            "double": Fit(long_tail_of_log_ratio, NEAR_ZERO**0.5, RATIO, 8, cube),
+        },
         "EXP2_TAIL": {
             "float": Fit(tail_of_exp2, -0.5, 0.5, 5, exp2_weight, "float", 3, 0.01),
             "double": Fit(tail_of_exp2, -0.5, 0.5, 10, exp2_weight, "double", 3, 0.01),
@@ -234,7 +270,7 @@ def tasks() -> dict[str, dict[str, Fit]]:
             "float": Fit(tail_of_tanh, NEAR_ZERO, 0.39, 5, cube_over(mpmath.tanh), "float", 1),
             "double": Fit(tail_of_tanh, NEAR_ZERO, 0.36, 11, cube_over(mpmath.tanh), "double", 1),
         },
-        "TANH_EXP_TAIL": {
+        "EXPM1_TAIL": {
             "float": Fit(tail_of_exp, *span, 5, exp_weight, "float", 3, 0.01),
             "double": Fit(tail_of_exp, *span, 11, exp_weight, "double", 3, 0.01),
         },
@@ -245,6 +281,13 @@ def tasks() -> dict[str, dict[str, Fit]]:
         "ERFC_RATE": {
             "float": Fit(rate_of_erfc, 1.0, 4, 7, weight_of_rate, "float"),
             "double": Fit(rate_of_erfc, 1.0, 6, 18, weight_of_rate, "double"),
+        },
+        "ERFC": {
+            "float": Fit(rate_of_erfc, NEAR_ZERO, 10.1, 20, linear),
+            "double": Fit(tail_of_scaled_erfc, -1, FAR, 23, magnitude, "double", 0, 0.01),
+        },
+        "EXP2_WIDE": {
+            "float": Fit(lambda r: mpf(2) ** -r, -0.5, 0.5, 8, one),
         },
         "EXP2_SHORT": {
             "float": Fit(lambda r: mpf(2) ** -r, -0.5, 0.5, 7, one, "float"),

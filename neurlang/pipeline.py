@@ -139,7 +139,7 @@ def optimize(traced: Graph, target: Target, keep_texts: bool = False) -> Compila
     timer.done("graph passes")
     made.plan = group(made.graph, target.fusion)
     timer.done("fusion")
-    program = lower(made.graph, made.plan)
+    program = lower(made.graph, made.plan, target.machine)
     if checking:
         for step in program.steps:
             if isinstance(step, Kernel):

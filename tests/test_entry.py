@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import sys
 import threading
 import time
@@ -198,6 +199,18 @@ def test_read_only_arguments_are_native(add):
     np.testing.assert_array_equal(add.entry(a, b), a + b)
 
 
+@pytest.mark.parametrize("dtype", [*sorted(LLVM_TYPE), "bool"])
+def test_unpickled_arrays_are_native(dtype):
+    signature = EntrySignature(((dtype, (3,), "array"),), ((dtype, (1,)),))
+    compiled = Compiled(signature, copy_program((0, 1, LLVM_TYPE.get(dtype, "i8"))))
+    array = pickle.loads(pickle.dumps(np.array([1, 0, 1], dtype)))
+    assert array.dtype is not np.zeros(1, dtype).dtype
+    assert compiled.entry(array) == 1
+    swapped = array.astype(array.dtype.newbyteorder())
+    if swapped.dtype.byteorder != array.dtype.byteorder:
+        assert compiled.entry(swapped)[0] == "fallback"
+
+
 def test_errors_of_the_dispatcher_pass_through(add):
     class Refusing:
         def __call__(self, *args):
@@ -231,7 +244,8 @@ def test_references(add):
         add.entry(a, b)
         add.entry(a, 3)
         add.entry(a)
-    assert references(*watched) == before
+    after = references(*watched)
+    assert after == before
     results = [add.entry(a, b) for _ in range(10)]
     assert [sys.getrefcount(result) for result in results] == [3] * 10
     assert references(a.dtype)[0] == before[2] + 10
@@ -295,7 +309,8 @@ def test_several_results(result):
         count = sys.getrefcount(together[0])
         assert count == 2
     del together
-    assert references(a, a.dtype) == before
+    after = references(a, a.dtype)
+    assert after == before
 
 
 def test_no_results():
@@ -323,7 +338,8 @@ def test_a_program_out_of_memory(result, release_gil):
     before = references(*watched)
     failed = [raises_memory_error(compiled, a) for _ in range(20)]
     assert failed == [True] * 20
-    assert references(*watched) == before
+    after = references(*watched)
+    assert after == before
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
@@ -338,7 +354,8 @@ def test_an_output_that_cannot_be_allocated(position):
     before = references(a, a.dtype)
     failed = [raises_memory_error(compiled, a) for _ in range(20)]
     assert failed == [True] * 20
-    assert references(a, a.dtype) == before
+    after = references(a, a.dtype)
+    assert after == before
 
 
 def test_threads_call_one_entry():

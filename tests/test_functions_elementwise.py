@@ -12,8 +12,8 @@ import pytest
 
 from neurlang.errors import DomainError, DTypeError, ShapeError
 from neurlang.frontend import array as array_module
+from neurlang.frontend import closeness, protocols
 from neurlang.frontend import elementwise as nl
-from neurlang.frontend import protocols
 from neurlang.frontend.array import Array, asarray, set_executor
 from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
@@ -217,6 +217,15 @@ def test_where(left: str) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("value", [-1, 300, 2**31, 2**40, 2.5])
+def test_where_converts_python_integers_out_of_range(value: Any) -> None:
+    for dtype in DTYPES:
+        expected = np.where([True, False], np.ones(2, dtype), value)
+        found = nl.where([True, False], asarray(np.ones(2, dtype)), value)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("source", DTYPES)
 def test_astype(source: str) -> None:
     for target in DTYPES:
@@ -244,6 +253,23 @@ def test_divmod() -> None:
 def test_nan_to_num(arguments: dict[str, Any]) -> None:
     x = np.array([[math.nan, math.inf], [-math.inf, 2.0]], "float32")
     np.testing.assert_array_equal(nl.nan_to_num(x, **arguments), np.nan_to_num(x, **arguments))
+
+
+@pytest.mark.parametrize("equal_nan", [False, True])
+def test_closeness(equal_nan: bool) -> None:
+    x = np.array([1.0, 1e10, math.nan, math.inf, -math.inf, 1e-9, 0.0])
+    y = np.array([1.00001, 1.00001e10, math.nan, math.inf, math.inf, 0.0, -0.0])
+    for left, right in ((x, y), (y, x), (x, x), (np.int8([1, 2]), np.int8([1, 3]))):
+        for keywords in ({}, {"rtol": 1e-3, "atol": 0.0}):
+            expected = np.isclose(left, right, equal_nan=equal_nan, **keywords)
+            found = closeness.isclose(left, right, equal_nan=equal_nan, **keywords)
+            np.testing.assert_array_equal(found, expected)
+            assert bool(closeness.allclose(left, right, equal_nan=equal_nan, **keywords)) == all(
+                expected
+            )
+        same = np.array_equal(left, right, equal_nan=equal_nan)
+        assert bool(closeness.array_equal(left, right, equal_nan=equal_nan)) == same
+    assert not closeness.array_equal(x, x[1:])
 
 
 def test_activations() -> None:

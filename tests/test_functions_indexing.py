@@ -154,6 +154,19 @@ def test_traced_indices_are_checked_when_they_run() -> None:
             traced_call(select, x, np.int64(wrong[0]), np.int64(wrong[1]))
 
 
+def test_update_at_traced_indices() -> None:
+    x = np.arange(12.0).reshape(3, 4)
+    rows, value = np.array([2, -3]), np.array([[-1.0], [-2.0]])
+    expected = x.copy()
+    expected[rows, 1:3] = value
+    found = traced_call(lambda a, i, v: nl.update(a, (i, slice(1, 3)), v), x, rows, value)
+    np.testing.assert_array_equal(found, expected)
+    found = traced_call(lambda a, i: nl.update(a, i, 7), x, np.int64(1))
+    np.testing.assert_array_equal(found, np.where(np.arange(3)[:, None] == 1, 7, x))
+    with pytest.raises(IndexingError):
+        traced_call(lambda a, i: nl.update(a, i, 7), x, np.int64(3))
+
+
 def test_masks() -> None:
     x = np.arange(12.0).reshape(3, 4)
     mask = x % 3 == 0
@@ -352,8 +365,12 @@ def test_traced_values() -> None:
     np.testing.assert_allclose(found, np.linspace(1, 3, 7))
     found = traced_call(lambda a: make.array([[a, 1], [2, a]]), value)
     np.testing.assert_array_equal(found, [[2.5, 1], [2, 2.5]])
-    with pytest.raises(ConcreteValueError):
-        traced_call(lambda n: make.arange(n), np.int64(3))
+    found = traced_call(lambda a: np.logspace(a, 3, 5), 1.0)
+    np.testing.assert_allclose(found, np.logspace(1, 3, 5))
+    for function in (make.arange, lambda n: np.geomspace(n, 9)):
+        with pytest.raises(ConcreteValueError):
+            traced_call(function, np.int64(3))
+    np.testing.assert_array_equal(np.geomspace(asarray(1.0), 8, 4), np.geomspace(1.0, 8, 4))
     with pytest.raises(ShapeError, match="negative size"):
         make.zeros((2, -1))
 

@@ -373,6 +373,17 @@ def test_fma_of_special_values(dtype: DType) -> None:
     np.testing.assert_array_equal(np.signbit(found)[found == 0], np.signbit(expected)[found == 0])
 
 
+@pytest.mark.parametrize("step", [1, 4])
+def test_one_index_counts_from_the_start(step: int) -> None:
+    x, out = Buffer("x", FLOAT32, (3, 5)), Buffer("out", FLOAT32, (5, 3))
+    i = Var("i", 0, 14)
+    store = Store(out, (affine(i) * -1 + 14,), Load(x, (affine(i),)))
+    values = floats(3, 5)
+    kernel = Kernel("flat", (x,), (out,), (loop("vector", i, 15, [store], step),))
+    (found,), _ = run(kernel, values)
+    np.testing.assert_array_equal(found, values.reshape(-1)[::-1].reshape(5, 3))
+
+
 # text
 
 
@@ -447,6 +458,7 @@ X = Buffer("x", FLOAT32, (8,))
 OUT = Buffer("out", FLOAT32, (8,))
 SCRATCH = Buffer("scratch", FLOAT32, (8,))
 KEYS = Buffer("keys", INT64, (8,))
+TABLE = Buffer("table", FLOAT32, (2, 3))
 J, K = Var("j", 0, 7), Var("k", 0, 7)
 T = Register("t", FLOAT32)
 WIDE = Register("wide", FLOAT32, 8)
@@ -487,12 +499,13 @@ RULES: dict[str, tuple[str, list[Statement]]] = {
         [Let(ARRAY, ONE), loop("serial", K, 4, [Update(ARRAY, "add", ONE, AT_K)])],
     ),
     "element index out of range": (
-        "4 elements",
+        "not below 4",
         [Let(ARRAY, ONE), loop("unroll", K, 5, [Update(ARRAY, "add", ONE, AT_K)])],
     ),
     "element without an index": ("has the index", [Let(ARRAY, ONE), use(Ref(ARRAY))]),
     "index of a single register": ("has the index", [Let(T, ONE), use(Ref(T, (ZERO,)))]),
     "index of another rank": ("has the index", [use(Load(X, (ZERO, ZERO)))]),
+    "flat index out of range": ("not below 6", [Alloc(TABLE), use(Load(TABLE, (Affine(6),)))]),
     "load out of range": ("1..8", [loop("serial", K, 8, [use(Load(X, (affine(K) + 1,)))])]),
     "load below zero": ("-1..6", [loop("serial", K, 8, [use(Load(X, (affine(K) + -1,)))])]),
     "store out of range": ("8..8", [Store(OUT, (Affine(8),), ONE)]),

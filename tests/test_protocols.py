@@ -15,7 +15,7 @@ from neurlang.frontend import array as array_module
 from neurlang.frontend import protocols
 from neurlang.frontend.array import Array, asarray, set_executor
 from neurlang.frontend.trace import Trace, tracing
-from neurlang.ir.graph import Graph, Node
+from neurlang.ir.graph import Graph, Node, graph_from
 from neurlang.ir.interpret import interpret
 from neurlang.ir.types import Type
 
@@ -23,8 +23,8 @@ X = np.array([[1.5, -2.0, 0.25], [4.0, 3.0, -7.0]])
 INTEGERS = np.array([[5, 3, 12], [7, 1, 9]])
 
 
-def run(graph: Graph) -> tuple[Any, ...]:
-    result = interpret(graph)
+def run(graph: Graph, *inputs: Any) -> tuple[Any, ...]:
+    result = interpret(graph, *inputs)
     return result if isinstance(result, tuple) else (result,)
 
 
@@ -87,6 +87,18 @@ def test_unary_operators_and_builtins() -> None:
         same(found, expected)
     for found, expected in zip(divmod(7, asarray(INTEGERS)), divmod(7, INTEGERS), strict=True):
         same(found, expected)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float32", "float64"])
+def test_power_operator(dtype: str) -> None:
+    x = np.array([[0, 1, 2, 7]]).astype(dtype)
+    for exponent in (0, 1, 2, 3, 0.5, 2.0, np.int8(2), np.float32(2), np.arange(4)):
+        try:
+            expected = x**exponent
+        except TypeError:
+            continue
+        if expected.dtype != np.float16:
+            same(asarray(x) ** exponent, expected)
 
 
 def test_matmul_operator() -> None:
@@ -171,12 +183,22 @@ def test_methods(name: str, args: Any, keywords: Any) -> None:
     same(getattr(asarray(X), name)(*args, **keywords), getattr(X, name)(*args, **keywords))
 
 
+def test_format() -> None:
+    assert f"{asarray(X).sum():.3f}" == f"{X.sum():.3f}"
+    assert f"{asarray(X)}" == str(X)
+
+
 def test_properties() -> None:
     x = asarray(X)
     for name in ("T", "mT", "real", "imag"):
         same(getattr(x, name), getattr(X, name))
     assert (x.ndim, x.size, x.itemsize, x.nbytes) == (X.ndim, X.size, X.itemsize, X.nbytes)
-    same(x.sort(axis=0), np.sort(X, axis=0))
+
+
+def test_what_an_ndarray_does_in_place_is_refused() -> None:
+    for change in (lambda x: x.sort(), lambda x: x.fill(0), lambda x: x.__setitem__(0, 1)):
+        with pytest.raises(MutationError, match="cannot be assigned into"):
+            change(asarray(X))
 
 
 NUMPY_CALLS: list[Callable[[Any], Any]] = [
@@ -196,6 +218,7 @@ NUMPY_CALLS: list[Callable[[Any], Any]] = [
     lambda x: np.logical_and.reduce(x),
     lambda x: np.add.accumulate(x),
     lambda x: np.multiply.accumulate(x, 1),
+    lambda x: np.maximum.accumulate(x, axis=1),
     lambda x: np.subtract.outer(x, X[0]),
     lambda x: np.matmul(X.T, x),
     lambda x: np.sum(x, axis=0),
@@ -291,7 +314,110 @@ def test_weak_scalars_take_the_dtype_of_arrays_through_operators() -> None:
     for weak in (count + 1, 2 * count, count // 2, -count):
         assert weak.weak is int
         assert (asarray(np.int8([1])) + weak).dtype == np.int8
+    same(count > 2, True)
+    same(rate == 1, False)
     assert (rate < 1).weak is None and (rate + np.float64(1)).weak is None
+
+
+# --- random programs ----------------------------------------------------------------------------
+
+DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
+SHAPES = ((3, 4), (4,), (), (3, 1))
+SCALARS = (0, 1, -1, 255, 300, 2**40, 0.5, -2.5, 1e300, True, np.float32(0.1), np.uint64(9))
+WEAK = (1, 2, 3, 0.5, -2.5)
+ONE: tuple[Callable[[Any], Any], ...] = (
+    operator.neg,
+    operator.abs,
+    operator.invert,
+    np.sqrt,
+    np.square,
+    np.floor,
+    np.rint,
+    np.sign,
+    np.isnan,
+    np.signbit,
+    np.isfinite,
+    np.logical_not,
+    np.reciprocal,
+    np.nan_to_num,
+    np.degrees,
+    lambda a: np.round(a, 1),
+    lambda a: a.astype("float32"),
+    lambda a: a**2,
+    lambda a: a[..., ::-1],
+    lambda a: np.zeros_like(a) + a,
+)
+TWO: tuple[Callable[[Any, Any], Any], ...] = (
+    *(apply for apply in (*ARITHMETIC, *BITWISE) if apply is not operator.pow),
+    np.fmax,
+    np.logical_and,
+    np.copysign,
+    np.heaviside,
+    np.hypot,
+    np.nextafter,
+    lambda a, b: np.where(a, a, b),
+    lambda a, b: np.where(b > 0, a, b),
+)
+
+
+def random_values(random: np.random.Generator) -> Any:
+    dtype = np.dtype(str(random.choice(DTYPES)))
+    shape = SHAPES[random.integers(len(SHAPES))]
+    if dtype.kind == "f":
+        pool = np.array([0.0, 1, -1, 2.5, -3.7, np.inf, -np.inf, np.nan, 1e30, 1e-40], dtype)
+    elif dtype.kind == "b":
+        pool = np.array([False, True])
+    else:
+        limits = np.iinfo(dtype)
+        pool = np.array([0, 1, 2, 3, 7, 50, limits.max, limits.min, limits.max - 1], dtype)
+    return np.asarray(random.choice(pool, shape))
+
+
+def random_step(random: np.random.Generator, count: int) -> Callable[[list[Any], Any], Any]:
+    """One operation on earlier values; `weak` turns a Python number into a weak array."""
+    place, other = (int(n) for n in random.integers(0, count, 2))
+    if random.random() < 0.5:
+        function = ONE[random.integers(len(ONE))]
+        return lambda values, weak: function(values[place])
+    binary = TWO[random.integers(len(TWO))]
+    if random.random() < 0.6:
+        return lambda values, weak: binary(values[place], values[other])
+    if random.random() < 0.5:
+        number = WEAK[random.integers(len(WEAK))]
+        return lambda values, weak: binary(values[place], weak(number))
+    scalar = SCALARS[random.integers(len(SCALARS))]
+    if random.random() < 0.5:
+        return lambda values, weak: binary(values[place], scalar)
+    return lambda values, weak: binary(scalar, values[place])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("seed", range(300))
+def test_random_programs(seed: int) -> None:
+    """Dtype, shape and bits of every step, and what NumPy refuses, by traced arrays."""
+    random = np.random.default_rng(seed)
+    inputs = [random_values(random) for _ in range(3)]
+    params = [Node("param", (), {"name": "x"}, Type(x.dtype, x.shape)) for x in inputs]
+    expected = list(inputs)
+    with tracing(Trace("test")) as trace:
+        found = [Array(param, trace) for param in params]
+        for _ in range(6):
+            step = random_step(random, len(expected))
+            try:
+                result = np.asarray(step(expected, lambda number: number))
+            except (TypeError, OverflowError, IndexError):
+                result = None
+            if result is None or result.dtype == np.float16:
+                with pytest.raises((TypeError, IndexError)):
+                    step(found, asarray)
+                continue
+            array = step(found, asarray)
+            assert (array.dtype, array.shape) == (result.dtype, result.shape)
+            expected.append(result)
+            found.append(array)
+    graph = graph_from([array.node for array in found], params, "test")
+    for value, wanted in zip(run(graph, *inputs), expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
 
 
 def test_every_public_function_is_listed_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from neurlang.codegen.compile import compile_object, link_object
 # occupy: context is {taken flags[64], clashes}; counts a clash if its worker's flag is taken.
 # meet: waits, not for ever, until two bodies run; context is {arrived, met}.
 # nest: context is a table of rows of 8; runs `count` over row `index`.
+# multiply: meets, then stores context[0] * context[1] in context[2 + worker].
 # nothing: costs nothing; `repeat` runs it many times, to measure a call.
 BODIES = """
 declare void @neurlang_parallel(ptr, ptr, i64, i64)
@@ -77,6 +79,20 @@ define void @nest(ptr %context, i64 %index, i64 %worker) {
   ret void
 }
 
+define void @multiply(ptr %context, i64 %index, i64 %worker) {
+entry:
+  %second = getelementptr float, ptr %context, i64 1
+  %product_of_worker = getelementptr float, ptr %context, i64 %worker
+  %product = getelementptr float, ptr %product_of_worker, i64 2
+  %meeting = getelementptr float, ptr %context, i64 4
+  call void @meet(ptr %meeting, i64 %index, i64 %worker)
+  %x = load float, ptr %context
+  %y = load float, ptr %second
+  %z = fmul float %x, %y
+  store float %z, ptr %product
+  ret void
+}
+
 define void @nothing(ptr %context, i64 %index, i64 %worker) {
   ret void
 }
@@ -96,18 +112,15 @@ done:
 }
 """
 
+KEPT = []  # code that workers live in
+PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+PARALLEL = PROTOTYPE(native.parallel_address())
+NAMES = ["count", "occupy", "meet", "multiply", "nest", "repeat"]
 LIBRARY = link_object(
-    compile_object(BODIES),
-    ["count", "occupy", "meet", "nest", "repeat"],
-    {"neurlang_parallel": native.parallel_address()},
-)
-PARALLEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
-    native.parallel_address()
+    compile_object(BODIES), NAMES, {"neurlang_parallel": native.parallel_address()}
 )
 
-threaded = pytest.mark.skipif(
-    sys.platform != "linux", reason="parallel loops are serial on this system"
-)
+threaded = pytest.mark.skipif(os.name != "posix", reason="this system has no POSIX threads")
 
 
 def run(body: str, context: np.ndarray, count: int, limit: int) -> None:
@@ -278,6 +291,84 @@ def test_forks_while_another_thread_calls():
     finally:
         stop.set()
         caller.join()
+
+
+FLUSH = """
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+
+define void @flush_subnormals() {
+  %mode = alloca i32
+  store i32 40896, ptr %mode
+  call void @llvm.x86.sse.ldmxcsr(ptr %mode)
+  ret void
+}
+"""
+
+
+@threaded
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the x86 control register")
+def test_workers_do_not_inherit_the_floating_point_mode():
+    library = link_object(compile_object(FLUSH), ["flush_subnormals"])
+    numbers = np.array([2.0**-100, 2.0**-40, 0, 0, 0, 0], np.float32)
+    subnormal = np.array([2.0**-140], np.float32)
+
+    def multiply() -> bool:
+        ctypes.CFUNCTYPE(None)(library["flush_subnormals"])()
+        run("multiply", numbers, 2, 2)
+        # The caller's mode is the caller's; the worker was made by it and yet is exact.
+        return numbers[2].tobytes() == bytes(4) and numbers[3].tobytes() == subnormal.tobytes()
+
+    native.set_threads(2)
+    assert in_child(multiply)
+
+
+@threaded
+def test_a_system_that_gives_no_more_threads():
+    resource = pytest.importorskip("resource")
+
+    def call_with_little_memory() -> bool:
+        native.set_threads(200)
+        resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20))
+        return counts_are_right(100, 200, 10) and native.thread_count() < 200
+
+    assert in_child(call_with_little_memory)
+
+
+@threaded
+def test_workers_that_park_on_a_condition_variable():
+    pool, code = native.compile_pool("condition")
+    KEPT.append(code)
+    pool.survive_forks()
+    pool.set_threads(3)
+    parallel = PROTOTYPE(pool.parallel_address)
+
+    def right(rounds: int) -> bool:
+        cells = np.zeros(64, np.int32)
+        for _ in range(rounds):
+            parallel(LIBRARY["count"], cells.ctypes.data, 64, 3)
+        return bool((cells == rounds).all())
+
+    def meet() -> bool:
+        context = np.zeros(2, np.int32)
+        parallel(LIBRARY["meet"], context.ctypes.data, 2, 2)
+        return bool(context[1] == 2)
+
+    assert right(20_000)
+    for _ in range(20):
+        time.sleep(0.003)
+        assert meet()
+    assert in_child(meet) and in_child(lambda: right(1000))
+    assert "condition" in pool.describe()
+
+
+def test_a_pool_without_threads():
+    pool, _ = native.compile_pool("none")
+    pool.set_threads(4)
+    pool.start()
+    cells = np.zeros(10, np.int32)
+    PROTOTYPE(pool.parallel_address)(LIBRARY["count"], cells.ctypes.data, 10, 4)
+    assert (cells == 1).all()
+    assert pool.threads == 1 and "serially" in pool.describe()
 
 
 EXIT = """

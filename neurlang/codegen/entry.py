@@ -10,19 +10,27 @@ Every address is an imported symbol (`runtime.call.entry_symbols`): the object c
 
 from __future__ import annotations
 
+from functools import reduce
+
+import numpy as np
+
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.runtime.call import (
     ALIGNED,
     C_CONTIGUOUS,
     ArrayHeader,
+    DescriptorHeader,
     EntrySignature,
     FloatHeader,
     Kind,
     ObjectHeader,
     Shape,
     constant_symbol,
+    dtype_class_symbol,
     dtype_symbol,
 )
+
+__all__ = ["ENTRY", "EntrySignature", "write_entry"]
 
 ENTRY = "entry"
 _NULL = Value("null", "ptr")
@@ -123,23 +131,35 @@ class _EntryWriter:
         """The data of an array, after its guards."""
         writer = self.writer
         self.guard_type(argument, "neurlang_ndarray")
-        descriptor = self.field(argument, ArrayHeader.dtype.offset, "ptr")
         dimensions = self.field(argument, ArrayHeader.dimensions.offset, "i32")
         flags = self.field(argument, ArrayHeader.flags.offset, "i32")
         needed = constant(C_CONTIGUOUS | ALIGNED, "i32")
-        same_dtype = writer.icmp("eq", descriptor, self.imported(dtype_symbol(dtype)))
         same_rank = writer.icmp("eq", dimensions, constant(len(shape), "i32"))
         plain = writer.icmp("eq", writer.and_(flags, needed), needed)
-        self.guard(writer.and_(writer.and_(same_dtype, same_rank), plain))
+        self.guard(writer.and_(same_rank, plain))
+        self.guard_dtype(self.field(argument, ArrayHeader.dtype.offset, "ptr"), dtype)
         if shape:
             extents = self.field(argument, ArrayHeader.shape.offset, "ptr")
-            same_shape = constant(True, "i1")
-            for axis, extent in enumerate(shape):
-                size = writer.load(writer.offset(extents, axis, "i64"), "i64")
-                same = writer.icmp("eq", size, constant(extent, "i64"))
-                same_shape = writer.and_(same_shape, same)
-            self.guard(same_shape)
+            sizes = (
+                writer.load(writer.offset(extents, axis, "i64"), "i64")
+                for axis in range(len(shape))
+            )
+            same = [
+                writer.icmp("eq", size, constant(extent, "i64"))
+                for size, extent in zip(sizes, shape)
+            ]
+            self.guard(reduce(writer.and_, same))
         return self.field(argument, ArrayHeader.data.offset, "ptr")
+
+    def guard_dtype(self, descriptor: Value, dtype: str) -> None:
+        """NumPy keeps one descriptor of a dtype, but what was unpickled brings its own."""
+        writer = self.writer
+        other = writer.icmp("ne", descriptor, self.imported(dtype_symbol(dtype)))
+        with writer.when(other, "own"):
+            self.guard_type(descriptor, dtype_class_symbol(dtype))
+            order = self.field(descriptor, DescriptorHeader.byte_order.offset, "i8")
+            native = constant(ord(np.dtype(dtype).byteorder), "i8")
+            self.guard(writer.icmp("eq", order, native))
 
     def read_scalar(self, argument: Value, kind: Kind, slot: Value) -> None:
         """Put a Python scalar into its slot, after its guards."""

@@ -228,7 +228,7 @@ def lift(array: Array, trace: Trace | None) -> Node:
     return trace.capture(array, make_constant(execute([array])[0].copy(), where=user_line()))
 
 
-def apply(op: str, *operands: Array, weak: type | None = None, **attrs: Any) -> Array:
+def apply(op: str, /, *operands: Array, weak: type | None = None, **attrs: Any) -> Array:
     """A new array: one primitive op over arrays whose shapes and dtypes already fit it."""
     trace = current_trace()
     where = user_line()

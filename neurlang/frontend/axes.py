@@ -22,7 +22,9 @@ def as_integer(name: str, what: str, value: Any) -> int:
 
 def as_integers(name: str, what: str, value: Any) -> tuple[int, ...]:
     """One static integer or a sequence of them, as a tuple."""
-    if isinstance(value, Sequence) or (hasattr(value, "__iter__") and getattr(value, "ndim", 1) != 0):
+    if isinstance(value, Sequence) or (
+        hasattr(value, "__iter__") and getattr(value, "ndim", 1) != 0
+    ):
         return tuple(as_integer(name, what, item) for item in value)
     return (as_integer(name, what, value),)
 

@@ -21,7 +21,7 @@ from neurlang.frontend.array import (
     result_dtype,
 )
 from neurlang.frontend.array import full as splat
-from neurlang.frontend.elementwise import add, divide, equal, multiply, subtract, where
+from neurlang.frontend.elementwise import add, divide, equal, multiply, power, subtract, where
 from neurlang.frontend.indexing import getitem, update
 from neurlang.ir.types import BOOL, FLOAT64, INT64, DType, Shape, check_dtype
 
@@ -225,7 +225,13 @@ def logspace(
     dtype: Any = None,
     axis: int = 0,
 ) -> Array:
-    """base**start to base**stop in `num` equal ratios, bit for bit NumPy's, of known numbers."""
+    """base**start to base**stop in `num` equal ratios; of known numbers bit for bit NumPy's.
+
+    `start` and `stop` may be traced. `dtype` and `axis` as for `linspace`.
+    """
+    if isinstance(start, Array) or isinstance(stop, Array):
+        line = power(base, linspace(start, stop, num, endpoint, axis=axis))
+        return cast(line, check_dtype(dtype or line.dtype))
     return asarray(np.logspace(start, stop, num, endpoint, base, dtype, axis))
 
 
@@ -238,7 +244,7 @@ def geomspace(
     axis: int = 0,
 ) -> Array:
     """`start` to `stop` in `num` equal ratios, bit for bit NumPy's, from known numbers."""
-    return asarray(np.geomspace(start, stop, num, endpoint, dtype, axis))
+    return asarray(np.geomspace(_known(start), _known(stop), num, endpoint, dtype, axis))
 
 
 # --- diagonals and triangles --------------------------------------------------------------------

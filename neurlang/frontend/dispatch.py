@@ -47,6 +47,8 @@ def loop_dtypes(
     NumPy itself is asked, so that promotion is right by construction. float16 loops are run in
     float32 where the result is a bool, which is exact, and refused elsewhere.
     """
+    if all(isinstance(kind, type) for kind in kinds):
+        kinds = tuple(np.dtype(kind) for kind in kinds)  # no array decides: int64 and float64
     signature = (*(None,) * numpy.nin, *(dtype,) * numpy.nout)
     words = " and ".join(
         str(kind) if isinstance(kind, np.dtype) else kind.__name__ for kind in kinds

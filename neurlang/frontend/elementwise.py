@@ -25,6 +25,7 @@ from neurlang.frontend.array import (
     common_shape,
     convert,
     full,
+    python_scalar,
     result_dtype,
 )
 from neurlang.frontend.dispatch import (
@@ -39,7 +40,7 @@ from neurlang.frontend.dispatch import (
 )
 from neurlang.frontend.powers import power as power
 from neurlang.frontend.powers import reciprocal_of, scaled_by_power_of_two, square_of
-from neurlang.ir.types import BOOL, FLOAT64, INT64, check_dtype
+from neurlang.ir.types import BOOL, FLOAT64, INT64, DType, Shape, check_dtype
 
 UINT64 = np.dtype("uint64")
 
@@ -424,8 +425,16 @@ def where(condition: Operand, x: Operand, y: Operand) -> Array:
     operands = [as_operand(x), as_operand(y)]
     shape = common_shape("where", [choice, *operands])
     dtype = result_dtype(*operands)
-    left, right = (convert(operand, dtype, shape) for operand in operands)
+    left, right = (_choice(operand, dtype, shape) for operand in operands)
     return apply("where", broadcast_to(choice, shape), left, right)
+
+
+def _choice(operand: Operand, dtype: DType, shape: Shape) -> Array:
+    """An operand of `where`, which converts Python integers out of range as astype does."""
+    if isinstance(operand, Array):
+        return convert(operand, dtype, shape)
+    with np.errstate(over="ignore"):
+        return full(shape, python_scalar(operand).astype(dtype), dtype)
 
 
 def astype(x: Operand, dtype: Any, *, copy: bool = True) -> Array:

@@ -69,7 +69,7 @@ def _as_index(item: Any) -> Any:
         return int(item)
     if isinstance(item, Array):
         if item.dtype.kind == "b" or (item.trace is None and item.node.op == "const"):
-            return _as_index(_mask_value(item))
+            return _as_index(_known_value(item))
         found: Any = item
     elif isinstance(item, list | tuple) and _holds_array(item):
         found = asarray(item)
@@ -96,17 +96,17 @@ def _holds_array(items: Sequence[Any]) -> bool:
     )
 
 
-def _mask_value(mask: Array) -> Any:
-    """A mask's value, where it is known: it decides the shape of the result."""
-    if mask.trace is not None and mask.node.op != "const":
+def _known_value(index: Array) -> Any:
+    """The value of a constant, or of a mask, which decides the shape of the result."""
+    if index.trace is not None and index.node.op != "const":
         raise IndexingError(
-            f"a traced mask {mask.node.type} cannot index: the shape would depend on its values",
-            origin=mask.node.where,
+            f"a traced mask {index.node.type} cannot index: the shape would depend on its values",
+            origin=index.node.where,
             hint="use where(mask, x, 0), which keeps the shape",
         )
-    if mask.node.op == "const":
-        return np.broadcast_to(mask.node.attrs["value"], mask.shape)
-    return mask.value("an index")
+    if index.node.op == "const":
+        return np.broadcast_to(index.node.attrs["value"], index.shape)
+    return index.value("an index")
 
 
 def _axes_of(item: Any) -> int:
@@ -270,17 +270,24 @@ def linear_index(indices: Sequence[Index], sizes: Shape) -> Array:
             return asarray(np.asarray(np.ravel_multi_index(tuple(indices), sizes), np.int64))
         except ValueError:
             raise _index_shapes(indices) from None
-    arrays = _broadcast_indices(indices)
-    total = full(arrays[0].shape, 0, INT64)
+    total: Array | None = None
     valid: Array | None = None
-    for index, size in zip(arrays, sizes):
-        least, limit = full(index.shape, 0, INT64), full(index.shape, size, INT64)
-        wrapped = apply("where", apply("less", index, least), apply("add", index, limit), index)
-        inside = apply("and", apply("less_equal", least, wrapped), apply("less", wrapped, limit))
-        valid = inside if valid is None else apply("and", valid, inside)
-        total = apply("add", apply("mul", total, limit), wrapped)
-    assert valid is not None
+    for given, index, size in zip(indices, _broadcast_indices(indices), sizes):
+        limit = full(index.shape, size, INT64)
+        if isinstance(given, Array):
+            index, inside = _wrapped(index, limit)
+            valid = inside if valid is None else apply("and", valid, inside)
+        total = index if total is None else apply("add", apply("mul", total, limit), index)
+    assert total is not None and valid is not None
     return apply("where", valid, total, full(total.shape, math.prod(sizes), INT64))
+
+
+def _wrapped(index: Array, limit: Array) -> tuple[Array, Array]:
+    """A traced index counted from the front, and whether it lies inside of its axis."""
+    least = full(index.shape, 0, INT64)
+    wrapped = apply("where", apply("less", index, least), apply("add", index, limit), index)
+    inside = apply("and", apply("less_equal", least, wrapped), apply("less", wrapped, limit))
+    return wrapped, inside
 
 
 def _broadcast_indices(indices: Sequence[Index]) -> list[Array]:
@@ -436,4 +443,4 @@ def _update_at_indices(array: Array, key: Any, value: Operand) -> Array:
     return reshape(apply("scatter", flat, positions, filled, mode="set"), array.shape)
 
 
-__all__ = ["getitem", "scatter", "scatter_add", "take", "take_along_axis", "update"]
+__all__ = ["scatter", "scatter_add", "take", "take_along_axis", "update"]

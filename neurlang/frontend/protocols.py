@@ -7,12 +7,25 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from neurlang.errors import ArgumentError, MutationError, NeurlangError
-from neurlang.frontend import creation, elementwise, indexing
+from neurlang.frontend import (
+    broadcasting,
+    closeness,
+    composite,
+    contraction,
+    creation,
+    elementwise,
+    indexing,
+    linear,
+    manipulation,
+    ordering,
+    rearrange,
+    reductions,
+)
 from neurlang.frontend.array import (
     PYTHON_SCALARS,
     Array,
@@ -22,17 +35,24 @@ from neurlang.frontend.array import (
     result_dtype,
 )
 from neurlang.frontend.indexing import getitem
+from neurlang.ir.types import BOOL
 
-MODULES: list[ModuleType] = [elementwise, indexing, creation]
-import importlib
-
-for _name in ("reductions", "manipulation", "rearrange", "linear", "ordering", "closeness"):
-    try:
-        MODULES.append(importlib.import_module("neurlang.frontend." + _name))
-    except ImportError:
-        pass
+MODULES: Sequence[ModuleType] = (
+    elementwise,
+    closeness,
+    contraction,
+    indexing,
+    creation,
+    reductions,
+    manipulation,
+    broadcasting,
+    rearrange,
+    linear,
+    ordering,
+    composite,
+)
 PUBLIC: Mapping[str, Callable[..., Any]] = {
-    name: getattr(module, name) for module in MODULES for name in getattr(module, '__all__', ())
+    name: getattr(module, name) for module in MODULES for name in module.__all__
 }
 
 _OPERANDS = (Array, np.ndarray, np.generic, *PYTHON_SCALARS, list, tuple)
@@ -45,7 +65,6 @@ BINARY_OPERATORS = {
     "floordiv": "floor_divide",
     "mod": "remainder",
     "divmod": "divmod",
-    "pow": "power",
     "and": "bitwise_and",
     "or": "bitwise_or",
     "xor": "bitwise_xor",
@@ -101,6 +120,14 @@ def _binary_operator(name: str, function: Callable[..., Any]) -> None:
         _attach(f"__r{name}__", reflected, function)
 
 
+def _power(base: Operand, exponent: Operand) -> Array:
+    """`base ** exponent`, which differs from `power` for squares of bools, as in NumPy."""
+    is_square = type(exponent) is int and exponent == 2
+    if is_square and isinstance(base, Array) and base.dtype == BOOL:
+        return elementwise.square(base)
+    return elementwise.power(base, exponent)
+
+
 def _unary_operator(name: str, function: Callable[..., Any]) -> None:
     def operator(self: Array) -> Any:
         result = function(self)
@@ -115,12 +142,28 @@ def _attach(name: str, function: Callable[..., Any], source: Callable[..., Any])
     setattr(Array, name, function)
 
 
-def _setitem(self: Array, key: Any, value: Operand) -> None:
+def _refuse_mutation(self: Array, hint: str) -> NoReturn:
     raise MutationError(
         f"{self.node.type} is a value and cannot be assigned into",
         origin=self.node.where,
-        hint="use update(x, key, value), where() or concatenate, and keep what they return",
+        hint=hint,
     )
+
+
+def _setitem(self: Array, key: Any, value: Operand) -> None:
+    _refuse_mutation(
+        self, "use update(x, key, value), where() or concatenate, and keep what they return"
+    )
+
+
+def _sort(self: Array, axis: int = -1, kind: Any = None, order: Any = None) -> None:
+    """Refused: an ndarray is sorted in place."""
+    _refuse_mutation(self, "use sort(x), which returns a sorted array")
+
+
+def _fill(self: Array, value: Operand) -> None:
+    """Refused: an ndarray is filled in place."""
+    _refuse_mutation(self, "use full_like(x, value), which returns a filled array")
 
 
 def _iterate(self: Array) -> Iterator[Array]:
@@ -132,8 +175,8 @@ def _iterate(self: Array) -> Iterator[Array]:
 # --- methods ------------------------------------------------------------------------------------
 
 SAME_METHODS = """
-    all any argmax argmin argsort astype clip cumprod cumsum diagonal dot max mean min prod ravel
-    repeat round searchsorted sort squeeze std sum swapaxes take var
+    all any argmax argmin argsort astype clip cumprod cumsum diagonal dot flatten max mean min prod
+    ravel repeat round searchsorted squeeze std sum swapaxes take var
 """.split()
 
 
@@ -147,11 +190,6 @@ def _transpose_method(self: Array, *axes: Any) -> Any:
     if len(axes) == 1 and not isinstance(axes[0], int):
         return PUBLIC["transpose"](self, axes[0])
     return PUBLIC["transpose"](self, axes or None)
-
-
-def _flatten(self: Array, order: str = "C") -> Any:
-    """All elements in one axis."""
-    return PUBLIC["ravel"](self, order=order)
 
 
 def _copy(self: Array, order: str = "C") -> Array:
@@ -169,6 +207,11 @@ def _imaginary(self: Array) -> Array:
     return creation.zeros_like(self)
 
 
+def _format(self: Array, specification: str) -> str:
+    """`f"{loss:.3f}"`: with a specification the only element is formatted, else the array."""
+    return format(self.item(), specification) if specification else str(self)
+
+
 def _namespace(self: Array, api_version: str | None = None) -> ModuleType:
     """The module whose functions take this array, as the Array API standard asks for."""
     return sys.modules[__name__.partition(".")[0]]
@@ -177,8 +220,9 @@ def _namespace(self: Array, api_version: str | None = None) -> ModuleType:
 METHODS: Mapping[str, Any] = {
     "reshape": _reshape_method,
     "transpose": _transpose_method,
-    "flatten": _flatten,
     "copy": _copy,
+    "fill": _fill,
+    "sort": _sort,
     "conj": _copy,
     "conjugate": _copy,
     "__copy__": _copy,
@@ -188,6 +232,7 @@ METHODS: Mapping[str, Any] = {
     "__iter__": _iterate,
     "__contains__": lambda self, value: bool(PUBLIC["any"](PUBLIC["equal"](self, value))),
     "__round__": lambda self, digits=0: elementwise.round(self, digits or 0),
+    "__format__": _format,
     "__array_namespace__": _namespace,
     "T": property(lambda self: PUBLIC["transpose"](self)),
     "mT": property(lambda self: PUBLIC["matrix_transpose"](self)),
@@ -206,11 +251,15 @@ REDUCTIONS = {
     "logical_and": "all",
     "logical_or": "any",
 }
-ACCUMULATIONS = {"add": "cumsum", "multiply": "cumprod"}
-OTHER_NAMES = {"amax": "max", "amin": "min", "around": "round"}
+ACCUMULATIONS = {
+    "add": "cumsum",
+    "multiply": "cumprod",
+    "maximum": "cummax",
+    "minimum": "cummin",
+}
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     **PUBLIC,
-    **{old: PUBLIC[new] for old, new in OTHER_NAMES.items() if new in PUBLIC},
+    "around": PUBLIC["round"],
     "conjugate": asarray,
     "copy": asarray,
     "imag": lambda val: creation.zeros_like(val),
@@ -335,14 +384,12 @@ PROTOCOLS: Mapping[str, Any] = {
 
 def _attach_all() -> None:
     for name, public in (*BINARY_OPERATORS.items(), *COMPARISONS.items()):
-        if public not in PUBLIC:
-            continue
         _binary_operator(name, PUBLIC[public])
+    _binary_operator("pow", _power)
     for name, public in UNARY_OPERATORS.items():
         _unary_operator(name, PUBLIC[public])
     for name in SAME_METHODS:
-        if name in PUBLIC:
-            setattr(Array, name, PUBLIC[name])
+        setattr(Array, name, PUBLIC[name])
     for name, method in (*METHODS.items(), *PROTOCOLS.items()):
         setattr(Array, name, method)
 

@@ -125,7 +125,7 @@ def roll(x: Operand, /, shift: Any, axis: Any = None) -> Array:
 # --- repeating ----------------------------------------------------------------------------------
 
 
-def tile(x: Operand, reps: Any, /) -> Array:
+def tile(x: Operand, /, reps: Any) -> Array:
     """`x` laid out side by side `reps` times along each axis, the last count for the last axis."""
     array = asarray(x)
     counts = as_integers("tile", "a count", reps)
@@ -140,7 +140,7 @@ def tile(x: Operand, reps: Any, /) -> Array:
     return core.reshape(repeated, tuple(a * b for a, b in zip(counts, shape)))
 
 
-def repeat(x: Operand, repeats: Any, /, axis: int | None = None) -> Array:
+def repeat(x: Operand, /, repeats: Any, axis: int | None = None) -> Array:
     """Each element of `axis` (of the flattened array for None) `repeats` times in succession.
 
     `repeats` is a known integer, or one for each element of the axis.
@@ -233,7 +233,26 @@ def _pad_with(x: Array, low: Any, high: Any, value: Any) -> Array:
     return apply("pad", x, low=tuple(map(int, low)), high=tuple(map(int, high)), value=value.item())
 
 
-# --- neighbours ---------------------------------------------------------------------------------
+# --- diagonals and neighbours -------------------------------------------------------------------
+
+
+def diagonal(x: Operand, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+    """The elements x[..., i, i + offset, ...] of two axes, along a new last axis.
+
+    ShapeError where `x` has fewer than two axes, AxisError where the axes are equal.
+    """
+    array = asarray(x)
+    if array.ndim < 2:
+        raise ShapeError(f"diagonal of {array.node.type}", hint="it needs at least two axes")
+    first, second = normalize_axes("diagonal", (axis1, axis2), array)
+    above = as_integer("diagonal", "offset", offset)
+    order = [axis for axis in range(array.ndim) if axis not in (first, second)]
+    moved = permute(array, [*order, first, second])
+    *batch, rows, columns = moved.shape
+    count = max(0, min(rows - max(0, -above), columns - max(0, above)))
+    start = above if above >= 0 else -above * columns
+    flat = core.reshape(moved, (*batch, rows * columns))
+    return slice_axis(flat, flat.ndim - 1, start, count, columns + 1)
 
 
 def diff(
@@ -301,5 +320,5 @@ def sliding_window_view(x: Operand, /, window_shape: Any, axis: Any = None) -> A
 
 
 __all__ = """
-    diff flip fliplr flipud pad repeat roll rot90 sliding_window_view tile
+    diagonal diff flip fliplr flipud pad repeat roll rot90 sliding_window_view tile
 """.split()

@@ -1,4 +1,4 @@
-"""Reductions over axes: sums, means, extremes, counts and norms, as NumPy names them.
+"""Reductions over axes: sums, means, variances, extremes and counts, as NumPy names them.
 
 `axis` is an integer, a tuple of integers, or None for all axes. A reduced axis disappears, or
 keeps size 1 with `keepdims`. AxisError names an axis that is out of range or stands twice.
@@ -6,7 +6,6 @@ keeps size 1 with `keepdims`. AxisError names an axis that is out of range or st
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -25,62 +24,20 @@ from neurlang.frontend.array import (
     result_dtype,
 )
 from neurlang.frontend.axes import normalize_axes, permute, reduced_axes
-from neurlang.ir.types import BOOL, FLOAT64, INT64, DType, Shape, check_dtype
-
-UINT64 = np.dtype("uint64")
-Axes = tuple[int, ...]
-
-
-def sum_dtype(x: Array, dtype: Any = None) -> DType:
-    """The dtype that NumPy sums and multiplies in: integers in 64 bits, unless one is given."""
-    if dtype is not None:
-        return check_dtype(dtype)
-    if x.dtype.kind in "bi":
-        return INT64
-    return UINT64 if x.dtype.kind == "u" else x.dtype
-
-
-def mean_dtype(x: Array, dtype: Any = None) -> DType:
-    """The dtype of a mean: float64 for integers and bools, unless one is given."""
-    if dtype is not None:
-        return check_dtype(dtype)
-    return x.dtype if x.dtype.kind == "f" else FLOAT64
-
-
-def kept_shape(shape: Shape, axes: Axes) -> Shape:
-    """The shape with the reduced axes of size 1."""
-    return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-
-
-def reduce_over(op: str, x: Array, axes: Axes, keepdims: bool = False) -> Array:
-    """One reduction primitive over ascending axes; over none of them the array itself."""
-    result = apply(op, x, axes=axes) if axes else cast(x, x.dtype)
-    return reshape(result, kept_shape(x.shape, axes)) if keepdims else result
-
-
-def _count(shape: Shape, axes: Axes) -> int:
-    return math.prod(shape[axis] for axis in axes)
-
-
-def _mask(where: Operand, x: Array) -> Array:
-    return broadcast_to(cast(asarray(where), BOOL), x.shape)
-
-
-def _chosen(x: Array, where: Operand, otherwise: Any) -> Array:
-    """`x` where the mask holds, else a value that the reduction ignores."""
-    if where is True:
-        return x
-    return apply("where", _mask(where, x), x, full(x.shape, otherwise, x.dtype))
-
-
-def _like(value: Operand, x: Array) -> Array:
-    return broadcast_to(asarray(value, x.dtype), x.shape)
-
-
-def _map(op: str, x: Array, value: Operand) -> Array:
-    """A binary map of `x` and a value that is brought to its dtype and shape."""
-    return apply(op, x, _like(value, x))
-
+from neurlang.frontend.reducing import (
+    Axes,
+    chosen,
+    count_over,
+    kept_shape,
+    like,
+    map_with,
+    mask_like,
+    mean_dtype,
+    op_for,
+    reduce_over,
+    sum_dtype,
+)
+from neurlang.ir.types import BOOL, FLOAT64, INT64, DType
 
 # --- sums and products --------------------------------------------------------------------------
 
@@ -121,21 +78,6 @@ def prod(
 
 
 ACCUMULATIONS = {"sum": ("reduce_sum", "add", 0), "prod": ("reduce_prod", "mul", 1)}
-BOOL_OPS = {
-    "reduce_sum": "reduce_or",
-    "add": "or",
-    "reduce_prod": "reduce_and",
-    "mul": "and",
-    "reduce_max": "reduce_or",
-    "max": "or",
-    "reduce_min": "reduce_and",
-    "min": "and",
-}
-
-
-def op_for(op: str, dtype: DType) -> str:
-    """The primitive of that meaning; bools have logical ones of other names."""
-    return BOOL_OPS[op] if dtype == BOOL else op
 
 
 def _accumulate(
@@ -143,9 +85,9 @@ def _accumulate(
 ) -> Array:
     reduce, combine, identity = ACCUMULATIONS[name]
     axes = reduced_axes(name, axis, x)
-    values = _chosen(cast(x, dtype), where, identity)
+    values = chosen(cast(x, dtype), where, identity)
     result = reduce_over(op_for(reduce, dtype), values, axes, keepdims)
-    return result if initial is None else _map(op_for(combine, dtype), result, initial)
+    return result if initial is None else map_with(op_for(combine, dtype), result, initial)
 
 
 # --- means and variances ------------------------------------------------------------------------
@@ -168,7 +110,7 @@ def mean(
     axes = reduced_axes("mean", axis, array)
     found = mean_dtype(array, dtype)
     total = reduce_over(
-        op_for("reduce_sum", found), _chosen(cast(array, found), where, 0), axes, keepdims
+        op_for("reduce_sum", found), chosen(cast(array, found), where, 0), axes, keepdims
     )
     floating = total if found.kind == "f" else cast(total, FLOAT64)
     return cast(apply("div", floating, _counted(array, axes, floating, where)), found)
@@ -177,10 +119,10 @@ def mean(
 def _counted(x: Array, axes: Axes, like: Array, where: Operand, ddof: Operand = 0) -> Array:
     """How many elements were reduced, less `ddof`, but never below 0; as `like` is."""
     if where is True:
-        return _like(np.maximum(_count(x.shape, axes) - np.asarray(ddof), 0), like)
-    count = reduce_over("reduce_sum", cast(_mask(where, x), INT64), axes)
-    less = _map("sub", cast(reshape(count, like.shape), FLOAT64), ddof)
-    return _like(_map("max", less, 0), like)
+        return like(np.maximum(count_over(x.shape, axes) - np.asarray(ddof), 0), like)
+    count = reduce_over("reduce_sum", cast(mask_like(where, x), INT64), axes)
+    less = map_with("sub", cast(reshape(count, like.shape), FLOAT64), ddof)
+    return like(map_with("max", less, 0), like)
 
 
 def var(
@@ -206,7 +148,7 @@ def var(
         raise ArgumentError(f"var is computed in floats, not {found}", hint="drop dtype=")
     values = cast(array, found)
     distance = apply("sub", values, broadcast_to(_center(values, axes, where), values.shape))
-    square = _chosen(apply("mul", distance, distance), where, 0)
+    square = chosen(apply("mul", distance, distance), where, 0)
     total = reduce_over("reduce_sum", square, axes, keepdims)
     less = ddof if correction is None else correction
     return apply("div", total, _counted(array, axes, total, where, less))
@@ -217,13 +159,13 @@ def _center(x: Array, axes: Axes, where: Operand) -> Array:
 
     x0 is the first element of each reduction, or with a mask the largest that counts.
     """
-    if not _count(x.shape, axes):
+    if not count_over(x.shape, axes):
         return full(kept_shape(x.shape, axes), np.nan, x.dtype)
     if where is True:
         first = _first(x, axes)
     else:
-        first = reduce_over("reduce_max", _chosen(x, where, -np.inf), axes, keepdims=True)
-    distance = _chosen(apply("sub", x, broadcast_to(first, x.shape)), where, 0)
+        first = reduce_over("reduce_max", chosen(x, where, -np.inf), axes, keepdims=True)
+    distance = chosen(apply("sub", x, broadcast_to(first, x.shape)), where, 0)
     total = reduce_over("reduce_sum", distance, axes, keepdims=True)
     return apply("add", first, apply("div", total, _counted(x, axes, total, where)))
 
@@ -272,7 +214,7 @@ def average(
     if weights is None:
         found = mean(array, axes, keepdims=keepdims)
         return (
-            (found, full(found.shape, _count(array.shape, axes), found.dtype))
+            (found, full(found.shape, count_over(array.shape, axes), found.dtype))
             if returned
             else found
         )
@@ -343,8 +285,8 @@ def _extreme(
     if where is not True:
         if initial is None:
             raise ArgumentError(f"{name} with where= needs initial=", hint="give initial=")
-        x = apply("where", _mask(where, x), x, _like(initial, x))
-    if not _count(x.shape, axes):
+        x = apply("where", mask_like(where, x), x, like(initial, x))
+    if not count_over(x.shape, axes):
         if initial is None:
             raise _nothing_to_compare(name, x)
         size = (
@@ -354,7 +296,7 @@ def _extreme(
         )
         return broadcast_to(asarray(initial, x.dtype), size)
     result = reduce_over(op_for(f"reduce_{name}", x.dtype), x, axes, keepdims)
-    return result if initial is None else _map(op_for(name, x.dtype), result, initial)
+    return result if initial is None else map_with(op_for(name, x.dtype), result, initial)
 
 
 def _nothing_to_compare(name: str, x: Array) -> ShapeError:
@@ -389,7 +331,7 @@ def _find(op: str, x: Array, axis: Any, keepdims: bool) -> Array:
     if isinstance(axis, tuple | list):
         raise ArgumentError(f"{op} takes one axis, not {axis}", hint="reshape the axes into one")
     axes = reduced_axes(op, axis, x)
-    if not _count(x.shape, axes):
+    if not count_over(x.shape, axes):
         raise _nothing_to_compare(op, x)
     if not axes:
         return full(x.shape, 0, INT64)
@@ -401,13 +343,13 @@ def _find(op: str, x: Array, axis: Any, keepdims: bool) -> Array:
 
 def any(x: Operand, /, axis: Any = None, *, keepdims: bool = False, where: Operand = True) -> Array:
     """Whether any element over `axis` is nonzero (NaN is), as bool; False of no elements."""
-    array = _chosen(cast(asarray(x), BOOL), where, False)
+    array = chosen(cast(asarray(x), BOOL), where, False)
     return reduce_over("reduce_or", array, reduced_axes("any", axis, array), keepdims)
 
 
 def all(x: Operand, /, axis: Any = None, *, keepdims: bool = False, where: Operand = True) -> Array:
     """Whether all elements over `axis` are nonzero (NaN is), as bool; True of no elements."""
-    array = _chosen(cast(asarray(x), BOOL), where, True)
+    array = chosen(cast(asarray(x), BOOL), where, True)
     return reduce_over("reduce_and", array, reduced_axes("all", axis, array), keepdims)
 
 
@@ -451,9 +393,9 @@ def nanvar(
     array, mask = _without_nan(x)
     result = var(array, axis, dtype, ddof=ddof, keepdims=keepdims, where=mask)
     axes = reduced_axes("nanvar", axis, array)
-    count = reduce_over("reduce_sum", cast(_mask(mask, array), FLOAT64), axes, keepdims)
-    enough = apply("less", _like(ddof, count), count)
-    return apply("where", enough, result, _like(np.nan, result))
+    count = reduce_over("reduce_sum", cast(mask_like(mask, array), FLOAT64), axes, keepdims)
+    enough = apply("less", like(ddof, count), count)
+    return apply("where", enough, result, like(np.nan, result))
 
 
 def nanstd(
@@ -475,7 +417,7 @@ def nanmin(x: Operand, /, axis: Any = None, *, keepdims: bool = False) -> Array:
 
 def _extreme_without_nan(name: str, x: Operand, axis: Any, keepdims: bool, ignored: float) -> Array:
     array, mask = _without_nan(x)
-    result = _extreme(name, _chosen(array, mask, ignored), axis, keepdims, None, True)
+    result = _extreme(name, chosen(array, mask, ignored), axis, keepdims, None, True)
     if mask is True:
         return result
     found = any(mask, axis, keepdims=keepdims)

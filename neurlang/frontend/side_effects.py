@@ -54,7 +54,7 @@ def watching(function: Callable[..., Any]) -> Iterator[None]:
 
 
 def _generators(function: Callable[..., Any]) -> list[Any]:
-    """Random generators in reach: NumPy's and Python's global ones, and those the function names."""
+    """Random generators in reach: the global ones, and those that the function names."""
     found: list[Any] = [random, np.random.mtrand._rand]  # type: ignore[attr-defined]
     code = getattr(function, "__code__", None)
     names = getattr(code, "co_names", ())

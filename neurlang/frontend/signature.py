@@ -1,4 +1,4 @@
-"""What a call looks like to the compiler: its leaves' dtypes, shapes and layouts, and its structure."""
+"""What a call looks like to the compiler: dtypes, shapes and layouts of leaves, and structure."""
 
 from __future__ import annotations
 
@@ -21,16 +21,25 @@ from neurlang.ir.types import FLOAT64, INT64, Type, check_dtype
 SCALAR_DTYPES = {float: FLOAT64, int: INT64, bool: np.dtype(bool)}
 
 
-@dataclass(frozen=True)
 class ShapeDtype:
-    """Stands in for an array where only its shape and dtype matter: `ShapeDtype((33, 65), "f4")`."""
+    """Stands in for an array where only shape and dtype matter: `ShapeDtype((33, 65), "f4")`."""
 
-    shape: tuple[int, ...]
-    dtype: Any
+    __slots__ = ("dtype", "shape")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
-        object.__setattr__(self, "dtype", check_dtype(self.dtype, "ShapeDtype"))
+    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
+        self.shape = tuple(int(size) for size in shape)
+        self.dtype = check_dtype(dtype, "ShapeDtype")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ShapeDtype):
+            return NotImplemented
+        return (self.shape, self.dtype) == (other.shape, other.dtype)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
+    def __repr__(self) -> str:
+        return f"ShapeDtype({self.shape}, {self.dtype})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,7 +332,9 @@ class Kernel:
     """A loop nest that reads inputs and writes outputs; `notes` say what was decided and why.
 
     `schedule` tells the loop passes what the lowering made: `rows` (innermost loops become
-    vectors), `columns` (the loops around them do) or `fixed` (it is scheduled already).
+    vectors), `columns` (the loops around them do), `tiles` (vectors are in place, threads are not),
+    `scan` (only the outer loops are free), `serial` (innermost loops become vectors, the others
+    keep their order) or `fixed` (every loop keeps its order).
     """
 
     name: str
@@ -462,10 +464,12 @@ class Rewriter:
     def _let(self, register: Register, value: Expression, index: tuple[Affine, ...]) -> Let:
         new_value = self.expression(value)
         if register not in self.registers:
-            lanes = self.lanes if depends_on(value, self.varying) else register.lanes
-            if lanes > 1:
-                self.varying.add(register)
+            lanes = register.lanes
+            if depends_on(new_value, self.varying):
+                lanes = max(lanes, self.lanes)
             new = replace(register, lanes=lanes)
+            if lanes > 1:
+                self.varying.add(new)
             self.registers[register] = Ref(new)
             self.atoms[register] = affine(new)
         found = self.registers[register]

@@ -56,9 +56,8 @@ def interpret_kernel(kernel: Kernel, memory: Mapping[Buffer, Any]) -> int:
     except KeyError as missing:
         key = missing.args[0]
         name = f"{key[0]}{list(key[1:])}" if isinstance(key, tuple) else str(key)
-        raise InternalError(f"kernel {kernel.name} uses {name} before it is made\n{kernel}") from (
-            missing
-        )
+        message = f"kernel {kernel.name} uses {name} before it is made\n{kernel}"
+        raise InternalError(message) from missing
     return run.code
 
 
@@ -177,7 +176,8 @@ class _Interpreter:
         return run
 
     def store(self, store: Store) -> Run:
-        array, value = self.arrays[store.buffer], self.expression(store.value)
+        array = self.array(store.buffer, store.index)
+        value = self.expression(store.value)
         place = self.place(store.buffer, store.index)
         varies = self.varies(store.index)
 
@@ -242,8 +242,8 @@ class _Interpreter:
                 return _combined(op, dtype, *[self.expression(arg) for arg in args])
 
     def load(self, load: Load) -> Evaluate:
-        array, place = self.arrays[load.buffer], self.place(load.buffer, load.index)
-        lanes, garbage = self.lanes, _garbage(load.dtype)
+        array, place = self.array(load.buffer, load.index), self.place(load.buffer, load.index)
+        lanes, dtype, garbage = self.lanes, load.dtype, _garbage(load.dtype)
         if not self.varies(load.index):
             return lambda: array[place()]
 
@@ -251,7 +251,7 @@ class _Interpreter:
             found = array[place()]
             if len(found) == lanes:
                 return found
-            result = np.full(lanes, garbage, array.dtype)
+            result = np.full(lanes, garbage, dtype)
             result[: len(found)] = found
             return result
 
@@ -293,10 +293,16 @@ class _Interpreter:
             atom in self.inside or (isinstance(atom, Register) and atom.lanes > 1) for atom in atoms
         )
 
+    def array(self, buffer: Buffer, index: Sequence[Affine]) -> Any:
+        """The memory, indexed by axis or, by one number that counts from the start, flat."""
+        array = self.arrays[buffer]
+        return array.flat if len(index) < array.ndim else array
+
     def place(self, buffer: Buffer, index: Sequence[Affine]) -> Place:
         """Where in a buffer the active lanes are; InternalError where one is outside."""
         positions = [self.affine(position) for position in index]
-        bounded = list(zip(positions, buffer.shape))
+        flat = len(index) < len(buffer.shape)
+        bounded = list(zip(positions, (buffer.size,) if flat else buffer.shape))
 
         def evaluate() -> tuple[Any, ...]:
             place = []

@@ -46,10 +46,10 @@ def verify_kernel(kernel: Kernel, after: str = "lower") -> None:
     the unroll and vector loops that make its elements. Its index has one number for each axis,
     constant once unroll loops are written out, and within its shape.
 
-    Memory. An index has one number for each axis of the buffer. It stays within the bounds for
-    every value that the loops give to variables and that `low..high` gives to registers; the
-    masked lanes of a vector loop do not count, nor do loops that make no trip. Stores go to
-    outputs and scratch only.
+    Memory. An index has one number for each axis of the buffer, or is one number that counts from
+    the start of it. It stays within the bounds for every value that the loops give to variables
+    and that `low..high` gives to registers; the masked lanes of a vector loop do not count, nor do
+    loops that make no trip. Stores go to outputs and scratch only.
 
     Types. Arguments and results of ops have the dtypes that the table asks for; a value has the
     dtype of the buffer or register that it goes to. An index register is an integer on its own.
@@ -317,9 +317,10 @@ class _Verifier:
 
     def place(self, buffer: Buffer, index: Sequence[Affine]) -> int:
         """Check an element of a buffer; the lanes that it is different in."""
-        if len(index) != len(buffer.shape):
+        flat = len(index) == 1 < len(buffer.shape)
+        if len(index) != len(buffer.shape) and not flat:
             self.fail(f"{buffer.declared} has the index {index_text(index) or '[]'}")
-        self.within(buffer, index, buffer.shape)
+        self.within(buffer, index, (buffer.size,) if flat else buffer.shape)
         lanes = self.together(
             self.lanes_of(atom) for position in index for atom, _ in position.terms
         )
@@ -333,7 +334,7 @@ class _Verifier:
             if self.reached and not 0 <= low <= high < extent:
                 self.fail(
                     f"{what}{index_text(index)}: {position} lies in {low}..{high}, "
-                    f"the axis has {extent} elements"
+                    f"not below {extent}"
                 )
 
     def interval(self, value: Affine) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from neurlang.codegen.machine import Machine
 from neurlang.ir.graph import Graph, Node
 from neurlang.ir.loops import Alloc, Buffer, Kernel, Statement, Store, expressions_of, walk
 from neurlang.ir.loops import Load as LoadElement
@@ -72,13 +73,14 @@ def own_outputs(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes), outputs=tuple(outputs))
 
 
-def lower(graph: Graph, plan: Plan) -> Program:
+def lower(graph: Graph, plan: Plan, machine: Machine) -> Program:
     """Kernels of plain loops for the groups of a plan; schedules are chosen by the loop passes."""
-    return _Lowering(graph, plan).program()
+    return _Lowering(graph, plan, machine).program()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, plan: Plan) -> None:
+    def __init__(self, graph: Graph, plan: Plan, machine: Machine) -> None:
+        self.machine = machine
         self.graph = graph
         self.plan = plan
         self.position = {node: number for number, node in enumerate(graph.nodes)}
@@ -177,7 +179,7 @@ class _Lowering:
             case "sort" | "argsort":
                 return [LibraryCall(group.kind, (self.buffers[first.args[0]],), (targets[first],))]
             case "dot":
-                body, schedule = lower_dot(group, scope, targets)
+                body, schedule = lower_dot(group, scope, targets, self.machine), "tiles"
             case "scatter":
                 return self._scatter_steps(group, scope, targets, name)
             case "update":
@@ -196,9 +198,10 @@ class _Lowering:
         """Copy the base, then scatter into the copy: two kernels, for the loops differ."""
         (node,) = group.anchors
         copy, scatter = lower_scatter(node, scope, targets[node])
+        schedule = "serial" if any(size > 1 for size in node.shape[1:]) else "fixed"
         return [
             _kernel(name + "_copy", copy, scope, targets, (), "rows"),
-            _kernel(name, scatter, scope, targets, (), "serial"),
+            _kernel(name, scatter, scope, targets, (), schedule),
         ]
 
     def _temporaries(self, steps: Sequence[Step]) -> set[Buffer]:

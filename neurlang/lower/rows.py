@@ -253,7 +253,7 @@ class _Rows:
                 before.append(Let(register, Literal(start, node.dtype)))
                 body.append(Update(register, op, value))
                 self.scope.registers[node] = Ref(register)
-            else:
+            elif node in self.targets:
                 body.append(Store(self.targets[node], self.index + inner, value))
         for node, buffer in save.items():
             self.scope.scratch[node] = (buffer, len(self.index))

@@ -94,6 +94,18 @@ class ArrayHeader(ctypes.Structure):
     ]
 
 
+class DescriptorHeader(ctypes.Structure):
+    """A NumPy dtype's instance. Its class is one for each dtype, whatever the byte order."""
+
+    _fields_ = [
+        ("object", ObjectHeader),
+        ("scalar", ctypes.c_void_p),
+        ("kind", ctypes.c_char),
+        ("letter", ctypes.c_char),
+        ("byte_order", ctypes.c_char),
+    ]
+
+
 class _MethodDefinition(ctypes.Structure):
     _fields_ = [
         ("name", ctypes.c_char_p),
@@ -117,16 +129,19 @@ def native_entry_available() -> bool:
     known = np.arange(15, dtype=np.float32).reshape(3, 5)
     bytes_ = known.view(np.uint8).reshape(-1)
     unaligned = bytes_[1:57].view(np.float64)
+    swapped = known.astype(known.dtype.newbyteorder())
+    arrays = (known, known.T, known[:, ::2], unaligned, swapped, bytes_)
     return (
         _numpy_function(_TYPE_SLOT) == id(np.ndarray)
         and FloatHeader.from_address(id(fraction)).value == fraction
-        and all(_header_tells(array) for array in (known, known.T, known[:, ::2], unaligned))
+        and all(_header_tells(array) for array in arrays)
     )
 
 
 def _header_tells(array: np.ndarray[Any, Any]) -> bool:
     """Whether ArrayHeader, read from the array's memory, agrees with its Python attributes."""
     header = ArrayHeader.from_address(id(array))
+    descriptor = DescriptorHeader.from_address(id(array.dtype))
     return (
         header.object.type == id(np.ndarray)
         and header.data == array.ctypes.data
@@ -134,6 +149,8 @@ def _header_tells(array: np.ndarray[Any, Any]) -> bool:
         and tuple(header.shape[: array.ndim]) == array.shape
         and tuple(header.strides[: array.ndim]) == array.strides
         and header.dtype == id(array.dtype)
+        and descriptor.object.type == id(type(array.dtype))
+        and descriptor.byte_order == array.dtype.byteorder.encode()
         and bool(header.flags & C_CONTIGUOUS) == array.flags.c_contiguous
         and bool(header.flags & ALIGNED) == array.flags.aligned
     )
@@ -176,6 +193,11 @@ def dtype_symbol(dtype: str) -> str:
     return f"neurlang_dtype_{dtype}"
 
 
+def dtype_class_symbol(dtype: str) -> str:
+    """The name under which an entry imports the class of a dtype's descriptor."""
+    return f"neurlang_dtype_class_{dtype}"
+
+
 def constant_symbol(position: int) -> str:
     """The name under which an entry imports the data of a captured array."""
     return f"neurlang_constant_{position}"
@@ -184,7 +206,8 @@ def constant_symbol(position: int) -> str:
 def entry_symbols(signature: EntrySignature) -> dict[str, int]:
     """The address of every name that the entry of `signature` imports, captured arrays aside."""
     dtypes = {dtype_symbol(dtype): id(np.dtype(dtype)) for dtype in signature.dtypes}
-    return {**_common_symbols(), **dtypes}
+    classes = {dtype_class_symbol(dtype): id(type(np.dtype(dtype))) for dtype in signature.dtypes}
+    return {**_common_symbols(), **dtypes, **classes}
 
 
 def constant_symbols(arrays: Sequence[np.ndarray[Any, Any]]) -> dict[str, int]:

@@ -35,11 +35,16 @@ class PoolState(ctypes.Structure):
         ("finished", _Word),
         ("waiting", _Word),
         ("_finish_padding", ctypes.c_char * (_LINE - 8)),
-        # parked workers; whether a call runs; living workers
+        # parked workers; whether a call runs; living workers;
+        # whether the mutex and the condition variable are initialised
         ("sleepers", _Word),
         ("busy", _Word),
         ("workers", _Word),
-        ("_staff_padding", ctypes.c_char * (_LINE - 12)),
+        ("prepared", _Word),
+        ("_staff_padding", ctypes.c_char * (_LINE - 16)),
+        # only where workers park on a condition variable
+        ("mutex", ctypes.c_char * _LINE),
+        ("condition", ctypes.c_char * _LINE),
         # what a fork keeps: how many threads a call may have, its caller included
         ("wanted", _Word),
         ("_setting_padding", ctypes.c_char * (_LINE - 4)),
@@ -49,14 +54,14 @@ class PoolState(ctypes.Structure):
 class Pool:
     """The one pool of this process, made of the addresses of its entry points and its memory.
 
-    `addresses` are those of `neurlang_parallel`, `neurlang_start_workers` and the PoolState. Where
-    machine code has no threads only the first is given, every parallel loop runs in the thread
-    that called it, and `reason` says why.
+    `addresses` are those of `neurlang_parallel`, `neurlang_start_workers` and the PoolState. Only
+    the first is given where machine code has no threads: then every parallel loop runs in the
+    thread that called it. `parking` says on what idle workers sleep.
     """
 
-    def __init__(self, addresses: Sequence[int], reason: str = "") -> None:
+    def __init__(self, addresses: Sequence[int], parking: str) -> None:
         self.parallel_address = addresses[0]
-        self.reason = reason
+        self.parking = parking
         self._start_address = 0
         self._state: PoolState | None = None
         if len(addresses) == 3:
@@ -97,8 +102,11 @@ class Pool:
     def describe(self) -> str:
         """One line for people: what parallel loops run on."""
         if self._state is None:
-            return f"parallel loops run serially: {self.reason}"
-        return f"parallel loops have up to {self.threads} threads, {self.living_workers + 1} alive"
+            return "parallel loops run serially: this system has no POSIX threads"
+        return (
+            f"parallel loops have up to {self.threads} threads, {self.living_workers + 1} alive, "
+            f"parked on a {self.parking}"
+        )
 
     def _forget_workers(self) -> None:
         # No worker lives in the child, and a call that another thread made will not end here.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from neurlang.codegen.mathlib.error_function import ERROR_FUNCTION
 from neurlang.codegen.mathlib.exponential import EXPONENTIAL
 from neurlang.codegen.mathlib.logarithm import LOGARITHM
+from neurlang.codegen.mathlib.power import POWER
 from neurlang.codegen.writer import Value
 
 try:
@@ -18,4 +19,10 @@ try:
 except ImportError:
     TRIGONOMETRIC = {}
 
-FUNCTIONS: dict[str, Callable[..., Value]] = {**EXPONENTIAL, **LOGARITHM, **ERROR_FUNCTION, **TRIGONOMETRIC}
+FUNCTIONS: dict[str, Callable[..., Value]] = {
+    **EXPONENTIAL,
+    **LOGARITHM,
+    **POWER,
+    **ERROR_FUNCTION,
+    **TRIGONOMETRIC,
+}

@@ -45,6 +45,7 @@ class Group:
     number: int = 0
     needs: set[int] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
+    pieces: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ class _Grouping:
             chosen.number = len(self.groups)
             self.groups.append(chosen)
         chosen.anchors.append(node)
+        chosen.pieces |= self._has_pieces()
         if node.kind == "reduce" and chosen.outer is None:
             chosen.outer = node.shape
         if len(space_of(node)[0]) > len(chosen.shape):
@@ -266,6 +268,8 @@ class _Grouping:
     def _reduce_fits(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> bool:
         space, outer = space_of(node)
         if found.shape != space or found.outer not in (None, outer) or not is_trailing(node):
+            return False
+        if found.pieces:  # the loops are cut where pieces change; a row cannot be
             return False
         if any(a.kind == "reduce" and not is_trailing(a) for a in found.anchors):
             return False

@@ -7,6 +7,7 @@ measured (docs/benchmarks.md) and depend on the machine's description alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
@@ -24,6 +25,7 @@ from neurlang.ir.loops import (
     walk,
 )
 from neurlang.ir.ops import OPS
+from neurlang.ir.types import DType
 
 # A sum's tree is fixed: 64 running sums, each over blocks of 16, whatever the vector width.
 TREE_WIDTH = 64
@@ -96,3 +98,70 @@ def chunk(count: int, step: int, work_per_element: int, tile: int = 0) -> int:
     """Elements of a flat loop that a thread claims at once: a multiple of the vector step."""
     wanted = tile or max(step, min(GRAIN_WORK // max(1, work_per_element), count // 8))
     return max(step, wanted // step * step)
+
+
+DEPTH_UNROLL = 4  # steps of k in one iteration
+INLINE_EPILOGUE = 8  # operators after a product that are worth writing out for every vector
+MOST_ROWS = 14
+STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
+STREAM_DEPTH = 16
+STREAM_BLOCK = 1024
+LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
+
+
+@dataclass(frozen=True)
+class TileShape:
+    """The tiles of a product: rows by vectors of columns, ranges of `depth`, blocks of columns.
+
+    `packed` copies a block into panels first; `stream` reads the right operand in its own order;
+    neither reads it in place.
+    """
+
+    rows: int
+    vectors: int
+    depth: int
+    block: int
+    packed: bool = False
+    stream: bool = False
+
+
+def tile(
+    rows: int, columns: int, depth: int, dtype: DType, side_by_side: bool, machine: Machine
+) -> TileShape:
+    """The tile for an (rows, depth) by (depth, columns) product.
+
+    The accumulators fill the registers but for the right operand's vectors and two more. Where the
+    right operand is contiguous along its columns and fits in half of the second cache it is read in
+    place.
+    """
+    width = machine.lanes(max(2, dtype.itemsize))
+    height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
+    size = columns * depth * dtype.itemsize
+    across = vectors * width
+    if side_by_side and size <= machine.l2 // 2:
+        return TileShape(height, vectors, depth, columns)
+    if side_by_side and rows <= STREAM_ROWS:
+        block = max(across, STREAM_BLOCK // across * across)
+        return TileShape(height, vectors, STREAM_DEPTH, block, stream=True)
+    pieces = -(-depth // LONGEST_DEPTH)
+    piece = -(-depth // pieces)
+    fits = machine.l2 // 2 // (piece * dtype.itemsize)
+    wanted = max(across, min(fits, -(-columns // 4)))
+    return TileShape(height, vectors, piece, -(-wanted // across) * across, packed=True)
+
+
+def _accumulators(rows: int, columns: int, width: int, registers: int) -> tuple[int, int]:
+    """Rows and vectors of a tile: the least padding, then the fewest loads for each product."""
+    best = (1, 1)
+    score: tuple[float, float] | None = None
+    needed = -(-columns // width)
+    for vectors in range(1, min(4, needed) + 1):
+        height = min(MOST_ROWS, (registers - vectors - 3) // vectors, rows)
+        tiles = -(-rows // height)
+        height = -(-rows // tiles)
+        padded = tiles * height * -(-needed // vectors) * vectors
+        loads = 1 / height + 1 / vectors
+        found = (padded * (1 + loads / 4), loads)
+        if score is None or found < score:
+            best, score = (height, vectors), found
+    return best

@@ -60,14 +60,14 @@ class _Columns:
         main = count // width * width
         result: list[Statement] = []
         if main:
-            var = Var(self.loop.var.name, 0, main - width)
+            var = Var(f"{self.loop.var.name}_tile", 0, main - width)
             tile = _Tile(self.loop, affine(var), self.lanes, self.vectors, 0)
             result.append(For(var, 0, main, width, "serial", tuple(tile.statements())))
         if main < count:
             full, partial = divmod(count - main, self.lanes)
             tile = _Tile(self.loop, Affine(main), self.lanes, full, partial)
             # one trip: a loop so that its registers are its own
-            var = Var(self.loop.var.name, main, main)
+            var = Var(f"{self.loop.var.name}_tile", main, main)
             result.append(For(var, main, main + 1, 1, "serial", tuple(tile.statements())))
         return result
 
@@ -133,7 +133,7 @@ class _Tile:
             registers[old] = Ref(new, (which,))
         column = self.base + which * self.lanes + affine(lane)
         rewriter = Rewriter({self.loop.var: column}, registers, self.lanes, [lane])
-        rewriter.varying.update(self.arrays)
+        rewriter.varying.update(found.register for found in registers.values())
         return rewriter.body(run)
 
     def _rows(self, loop: For) -> list[Statement]:

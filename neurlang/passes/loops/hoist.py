@@ -10,7 +10,6 @@ from neurlang.ir.loops import (
     Atom,
     Check,
     Expression,
-    Fold,
     For,
     Index,
     Kernel,
@@ -36,6 +35,8 @@ def hoist(kernel: Kernel) -> Kernel:
     Values that are loaded from what the loop stores stay. Runs before vectorisation, so that a
     scalar is computed once and spread over the lanes.
     """
+    if kernel.schedule == "tiles":  # scheduled already, lanes and all
+        return kernel
     return kernel.with_body(_Hoist().body(kernel.body))
 
 
@@ -56,7 +57,8 @@ class _Hoist:
         return result
 
     def _loop(self, loop: For) -> tuple[list[Statement], For]:
-        changing: set[Atom] = {loop.var, *defined_in(loop.body), *updated_in(loop.body)}
+        updated = updated_in(loop.body)
+        changing: set[Atom] = {loop.var, *defined_in(loop.body), *updated}
         changing |= {s.var for s in walk(loop.body) if isinstance(s, For)}
         written = {s.buffer for s in walk(loop.body) if isinstance(s, Store)}
         before: list[Statement] = []
@@ -84,7 +86,7 @@ class _Hoist:
         body: list[Statement] = []
         for statement in loop.body:
             match statement:
-                case Let(register, value, ()) if not isinstance(value, Fold) and fixed(value):
+                case Let(register, value, ()) if register not in updated and fixed(value):
                     changing.discard(register)
                     before.append(statement)
                 case Let(value=value) | Update(value=value) | Store(value=value):

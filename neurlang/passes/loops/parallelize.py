@@ -28,6 +28,8 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
 
     `tile` fixes the elements of a flat loop's chunk; 0 lets the cost model choose.
     """
+    if kernel.schedule in ("serial", "fixed"):
+        return kernel
     body: list[Statement] = []
     outside: set[Register] = set()
     for statement in kernel.body:

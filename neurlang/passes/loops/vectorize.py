@@ -45,7 +45,7 @@ def vectorize(kernel: Kernel, machine: Machine) -> Kernel:
     """
     if kernel.schedule == "columns":
         return kernel.with_body(vectorize_columns(kernel.body, machine))
-    if kernel.schedule != "rows":
+    if kernel.schedule not in ("rows", "serial"):
         return kernel
     return kernel.with_body(_body(kernel.body, machine))
 
@@ -191,9 +191,8 @@ class _Reduction:
             result += self._add(totals, errors)
         last = Var("u", 0, self.count - 1)
         done = [
-            Update(
+            Let(
                 self.accumulators[r],
-                "set",
                 finished_sum(Ref(totals[r], (affine(last),)), Ref(errors[r], (affine(last),))),
                 (affine(last),),
             )

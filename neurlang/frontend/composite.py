@@ -1,0 +1,265 @@
+"""Functions of statistics and neural networks, composed from reductions and products.
+
+Integers are computed in float64, floats in their own dtype.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from neurlang.errors import DomainError, ShapeError
+from neurlang.frontend.array import (
+    Array,
+    Operand,
+    apply,
+    asarray,
+    broadcast_to,
+    cast,
+    full,
+    origin,
+    reshape,
+)
+from neurlang.frontend.axes import as_integer, as_integers, normalize_axis, reduced_axes, slice_axis
+from neurlang.frontend.contraction import same_dtype
+from neurlang.frontend.elementwise import add, divide, exp, log, multiply, sqrt, square, subtract
+from neurlang.frontend.rearrange import diff, pad
+from neurlang.frontend.reducing import mean_dtype, op_for
+from neurlang.frontend.reductions import max as max_over
+from neurlang.frontend.reductions import mean
+from neurlang.frontend.reductions import sum as sum_over
+from neurlang.ir.types import INT64, check_dtype
+
+
+def _floating(x: Operand) -> Array:
+    array = asarray(x)
+    return cast(array, mean_dtype(array))
+
+
+# --- exponentials that cannot overflow ----------------------------------------------------------
+
+
+def softmax(x: Operand, /, *, axis: Any = -1) -> Array:
+    """exp(x) / sum(exp(x)) over `axis`, which may be several axes; same shape.
+
+    The maximum is subtracted first, so that exp cannot overflow. A row with NaN or +inf, or with
+    -inf only, is NaN.
+    """
+    array = _floating(x)
+    powers = exp(subtract(array, max_over(array, axis, keepdims=True)))
+    return divide(powers, sum_over(powers, axis, keepdims=True))
+
+
+def log_softmax(x: Operand, /, *, axis: Any = -1) -> Array:
+    """The logarithm of `softmax`, x - max - log(sum(exp(x - max))), which keeps its digits."""
+    array = _floating(x)
+    shifted = subtract(array, max_over(array, axis, keepdims=True))
+    return subtract(shifted, log(sum_over(exp(shifted), axis, keepdims=True)))
+
+
+def logsumexp(x: Operand, /, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """log(sum(exp(x))) over `axis` without overflow; -inf of no elements, or where all are -inf."""
+    array = _floating(x)
+    largest = max_over(array, axis, keepdims=True, initial=-np.inf)
+    magnitude = apply("abs", largest)
+    finite = apply("less", magnitude, full(magnitude.shape, np.inf, magnitude.dtype))
+    shift = apply("where", finite, largest, full(largest.shape, 0, largest.dtype))
+    total = log(sum_over(exp(subtract(array, shift)), axis, keepdims=True))
+    result = add(total, shift)
+    if keepdims:
+        return result
+    axes = reduced_axes("logsumexp", axis, array)
+    return reshape(result, tuple(size for at, size in enumerate(array.shape) if at not in axes))
+
+
+def trapezoid(y: Operand, /, x: Operand = None, dx: Operand = 1.0, axis: int = -1) -> Array:
+    """The integral of `y` along `axis` by the trapezoidal rule: sum of (y[i] + y[i+1]) / 2 * step.
+
+    The samples stand at `x`, a vector or of the shape of `y`, or `dx` apart.
+    """
+    array = asarray(y)
+    place = normalize_axis("trapezoid", axis, array)
+    step: Operand = dx
+    if x is not None:
+        points = asarray(x)
+        step = diff(points, axis=place if points.ndim > 1 else 0)
+        if points.ndim == 1:
+            step = reshape(step, (step.size, *(1,) * (array.ndim - 1 - place)))
+    rest = max(0, array.shape[place] - 1)
+    later = slice_axis(array, place, array.shape[place] - rest, rest)
+    heights = add(later, slice_axis(array, place, 0, rest))
+    return sum_over(divide(multiply(step, heights), 2.0), place)
+
+
+# --- normalisation ------------------------------------------------------------------------------
+
+
+def layer_norm(
+    x: Operand,
+    /,
+    weight: Operand = None,
+    bias: Operand = None,
+    *,
+    axis: Any = -1,
+    epsilon: float = 1e-5,
+) -> Array:
+    """(x - mean) / sqrt(variance + epsilon) over `axis`, times `weight`, plus `bias`.
+
+    The result has the shape of `x`; `weight` and `bias` broadcast to it.
+    Source: Ba, Kiros, Hinton, "Layer Normalization", 2016, section 3.
+    """
+    array = _floating(x)
+    distance = subtract(array, mean(array, axis, keepdims=True))
+    variance = mean(square(distance), axis, keepdims=True)
+    result = divide(distance, sqrt(add(variance, epsilon)))
+    return _scaled("layer_norm", result, weight, bias)
+
+
+def rms_norm(
+    x: Operand, /, weight: Operand = None, *, axis: Any = -1, epsilon: float = 1e-6
+) -> Array:
+    """x / sqrt(mean(x^2) + epsilon) over `axis`, times `weight`, which broadcasts; same shape.
+
+    Source: Zhang, Sennrich, "Root Mean Square Layer Normalization", 2019, section 3.
+    """
+    array = _floating(x)
+    scale = sqrt(add(mean(square(array), axis, keepdims=True), epsilon))
+    return _scaled("rms_norm", divide(array, scale), weight, None)
+
+
+def _scaled(name: str, x: Array, weight: Operand, bias: Operand) -> Array:
+    result = x if weight is None else multiply(x, weight)
+    result = result if bias is None else add(result, bias)
+    if result.shape != x.shape:
+        raise ShapeError(
+            f"{name} of {x.node.type} with a weight or bias that makes it {result.node.type}",
+            hint="weight and bias must broadcast to the shape of x",
+        )
+    return result
+
+
+def one_hot(indices: Operand, /, count: int, *, axis: int = -1, dtype: Any = float) -> Array:
+    """1 where an index points, else 0, along a new axis of size `count` at `axis` of the result.
+
+    Indices out of range point nowhere. float64 unless `dtype` is given. DomainError for a negative
+    count.
+    """
+    array = asarray(indices)
+    size = as_integer("one_hot", "count", count)
+    if array.dtype.kind not in "iu" or size < 0:
+        raise DomainError(
+            f"one_hot of {array.node.type} with {size} classes", hint="give integers, and a count"
+        )
+    place = normalize_axis("one_hot", axis, array, array.ndim + 1)
+    shape = (*array.shape[:place], size, *array.shape[place:])
+    apart = (*array.shape[:place], 1, *array.shape[place:])
+    position = apply("iota", shape=shape, axis=place, dtype=INT64)
+    chosen = broadcast_to(reshape(cast(array, INT64), apart), shape)
+    return cast(apply("equal", chosen, position), check_dtype(dtype))
+
+
+# --- convolution --------------------------------------------------------------------------------
+
+
+def conv2d(
+    x: Operand, w: Operand, /, *, padding: Any = 0, stride: Any = 1, groups: int = 1
+) -> Array:
+    """Cross-correlation of images (n, channels, height, width) with kernels, without flipping.
+
+    Kernels are (out channels, channels / groups, height, width); the result is (n, out channels,
+    height, width). `padding` with zeros is n, (rows, columns), ((top, bottom), (left, right)),
+    "valid" for none, or "same" for ceil(size / stride) outputs. `stride` is n or (rows, columns).
+    Output channels of each group see only its channels. ShapeError where sizes do not fit.
+    """
+    image, kernel = same_dtype((x, w))
+    count = as_integer("conv2d", "groups", groups)
+    _check_channels(image, kernel, count)
+    steps = as_integers("conv2d", "stride", stride)
+    steps = steps * 2 if len(steps) == 1 else steps
+    if len(steps) != 2 or min(steps) < 1:
+        raise DomainError(f"conv2d with stride {stride}", hint="give one or two positive integers")
+    widths = _padding(padding, image.shape[2:], kernel.shape[2:], steps)
+    image = pad(image, ((0, 0), (0, 0), *widths))
+    sizes = [
+        (extent - taps) // step + 1
+        for extent, taps, step in zip(image.shape[2:], kernel.shape[2:], steps)
+    ]
+    if min(sizes) < 1 or not kernel.size:
+        raise ShapeError(
+            f"conv2d of {image.node.type}, padding included, with {kernel.node.type}",
+            hint="the kernel must have elements and fit into the image",
+        )
+    total: Array | None = None
+    for row in range(kernel.shape[2]):
+        for column in range(kernel.shape[3]):
+            term = _tap(image, kernel, (row, column), (sizes[0], sizes[1]), steps, count)
+            total = term if total is None else apply(op_for("add", term.dtype), total, term)
+    assert total is not None
+    return reshape(total, (image.shape[0], kernel.shape[0], *sizes))
+
+
+def _check_channels(image: Array, kernel: Array, groups: int) -> None:
+    fits = image.ndim == 4 and kernel.ndim == 4 and groups > 0
+    fits = fits and image.shape[1] == kernel.shape[1] * groups and not kernel.shape[0] % groups
+    if not fits:
+        raise ShapeError(
+            f"conv2d of {image.node.type} with {kernel.node.type} in {groups} groups",
+            origin=origin(kernel),
+            hint="(n, c, h, w) with (o, c / groups, rows, columns); groups divide c and o",
+        )
+
+
+def _padding(padding: Any, extents: Any, taps: Any, steps: Any) -> list[tuple[int, int]]:
+    """How many zeros stand before and after rows and columns."""
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        totals = [
+            max(0, (-(-extent // step) - 1) * step + tap - extent)
+            for extent, tap, step in zip(extents, taps, steps)
+        ]
+        return [(total // 2, total - total // 2) for total in totals]
+    sides = np.asarray(padding)
+    if sides.dtype.kind not in "iu" or sides.shape not in ((), (2,), (2, 2)) or (sides < 0).any():
+        raise DomainError(
+            f"conv2d with padding {padding!r}",
+            hint="give n, (rows, columns), ((top, bottom), (left, right)), 'same' or 'valid'",
+        )
+    pairs = np.broadcast_to(sides[:, None] if sides.ndim == 1 else sides, (2, 2))
+    return [(int(low), int(high)) for low, high in pairs]
+
+
+def _tap(
+    image: Array,
+    kernel: Array,
+    position: tuple[int, int],
+    sizes: tuple[int, int],
+    steps: tuple[int, ...],
+    groups: int,
+) -> Array:
+    """What one position of the kernel adds: (n, groups, out / groups, pixels).
+
+    A matrix product of (out, channels) by (channels, pixels) for each image and group; one channel
+    alone is a factor, not a product.
+    """
+    batch, channels = image.shape[:2]
+    outputs, inputs = kernel.shape[0] // groups, kernel.shape[1]
+    pixels = sizes[0] * sizes[1]
+    window = apply(
+        "slice", image, start=(0, 0, *position), size=(batch, channels, *sizes), step=(1, 1, *steps)
+    )
+    weights = apply(
+        "slice", kernel, start=(0, 0, *position), size=(*kernel.shape[:2], 1, 1), step=(1, 1, 1, 1)
+    )
+    shared = () if groups == 1 else (groups,)
+    left = reshape(weights, (*shared, outputs, inputs))
+    right = reshape(window, (batch, *shared, inputs, pixels))
+    if inputs == 1:
+        return multiply(left, right)
+    return apply("dot", broadcast_to(left, (batch, *left.shape)), right)
+
+
+__all__ = """
+    conv2d layer_norm log_softmax logsumexp one_hot rms_norm softmax trapezoid
+""".split()
