@@ -342,6 +342,20 @@ def test_a_program_out_of_memory(result, release_gil):
     assert after == before
 
 
+@pytest.mark.parametrize("release_gil", [False, True])
+def test_the_dispatcher_answers_other_failures(release_gil):
+    outputs = ((F32, (3,)), ("int8", ()))
+    signature = EntrySignature(((F32, (4,), "array"),), outputs, "tuple", release_gil)
+    compiled = Compiled(signature, failing_program(2))
+    a = np.zeros(4, np.float32)
+    watched = (a, a.dtype, np.dtype("int8"))
+    before = references(*watched)
+    said = [compiled.entry(a)[0] for _ in range(20)]
+    after = references(*watched)
+    assert said == ["fallback"] * 20
+    assert after == before
+
+
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_an_output_that_cannot_be_allocated(position):
     shapes = [(3,), (5,), (2, 2)]

@@ -102,6 +102,7 @@ def double_samples(name: str, count: int) -> Array:
     small = random.uniform(-1, 1, count) * 10.0 ** random.uniform(-20, 0, count)
     wide = np.exp(random.uniform(-744, 709, count))
     middle = random.uniform(-30, 30, count)
+    parts: tuple[Array, ...]
     match name:
         case "log" | "log2" | "log10":
             parts = (wide, 1 + small / 2, random.uniform(0.4, 3, count))
@@ -245,7 +246,8 @@ def test_same_bits_at_every_width(name: str, dtype: np.dtype) -> None:
 
 def test_coefficients_are_reproducible() -> None:
     pytest.importorskip("mpmath")
-    script = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "fit_coefficients.py"))
+    root = Path(__file__).parent.parent
+    script = runpy.run_path(str(root / "benchmarks" / "fit_coefficients.py"))
     for name, scalar in (("EXP_TAIL", "float"), ("COSH_TAIL", "double")):
         fitted, _ = script["fit"](script["tasks"]()[name][scalar])
         assert tuple(fitted) == getattr(coefficients, name)[scalar]

@@ -9,7 +9,7 @@ workspace for scratch memory.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from neurlang.codegen.scalar import constant_value, emit_op, memory_type
 from neurlang.codegen.writer import Module, Value, Writer, constant, constant_vector, vector_type
@@ -17,7 +17,6 @@ from neurlang.ir.loops import (
     Affine,
     Alloc,
     Apply,
-    Atom,
     Buffer,
     Check,
     Expression,
@@ -101,7 +100,7 @@ class _Function:
         self.lane: Var | None = None
         self.lanes = 1
         self.mask: Value | None = None
-        self.bases: dict[tuple[Buffer, tuple[tuple[Atom, int], ...]], Value] = {}
+        self.bases: dict[Hashable, Value] = {}
         self._load_pointers()
 
     def _load_pointers(self) -> None:
@@ -323,7 +322,8 @@ class _Function:
                 number += value * coefficient
             else:
                 rest.append((atom, coefficient))
-        key = (buffer, tuple(rest))
+        registers = (self.registers[(a, ())].text for a, _ in rest if isinstance(a, Register))
+        key = (buffer, tuple(rest), tuple(registers))
         if key not in self.bases:
             index = self._affine(Affine(0, tuple(rest)))
             pointer = self.pointers[buffer]

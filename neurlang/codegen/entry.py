@@ -47,8 +47,9 @@ def write_entry(module: Module, signature: EntrySignature, constants: int = 0) -
     """Add `entry` to a module that defines `i32 @program(ptr)`.
 
     The program receives an array of data pointers: the inputs, `constants` captured arrays
-    (imported as `runtime.call.constant_symbol`), the outputs. It returns 0, or 1 when out of
-    memory.
+    (imported as `runtime.call.constant_symbol`), the outputs. It returns 0; 1 when out of memory,
+    and the caller gets a MemoryError; or anything else, and the call is handed on to the
+    dispatcher, which knows what to raise and must not come back here.
     """
     _EntryWriter(module, signature, constants).write()
 
@@ -88,8 +89,9 @@ class _EntryWriter:
             self.pass_pointer(self.imported(constant_symbol(position)))
         for dtype, shape in self.signature.outputs:
             self.allocate(dtype, shape)
-        self.run()
+        status = self.run()
         self.give_back()
+        self.write_failure(status)
         self.write_release()
         self.write_miss()
         writer.finish()
@@ -195,15 +197,17 @@ class _EntryWriter:
         self.outputs.append(array)
         self.pass_pointer(self.field(array, ArrayHeader.data.offset, "ptr"))
 
-    def run(self) -> None:
+    def run(self) -> Value:
+        """Call the program; the result is its status, which is 0 from here on."""
         writer = self.writer
+        thread = _NULL
         if self.signature.release_gil:
             thread = writer.call("PyEval_SaveThread", "ptr", ())
-            status = writer.value(f"call i32 @program({self.pointers})", "i32")
+        status = writer.value(f"call i32 @program({self.pointers})", "i32")
+        if self.signature.release_gil:
             writer.call_void("PyEval_RestoreThread", (thread,))
-        else:
-            status = writer.value(f"call i32 @program({self.pointers})", "i32")
-        self.go_on_if(writer.icmp("eq", status, constant(0, "i32")), "exhausted")
+        self.go_on_if(writer.icmp("eq", status, constant(0, "i32")), "failed")
+        return status
 
     def give_back(self) -> None:
         """Return the outputs; arrays without axes become NumPy scalars."""
@@ -240,12 +244,21 @@ class _EntryWriter:
 
     # the ways out
 
-    def write_release(self) -> None:
-        """Free what was allocated, the last first: each block falls into the one before it."""
+    def write_failure(self, status: Value) -> None:
         writer = self.writer
+        writer.start_block("failed")
+        writer.branch_if(writer.icmp("eq", status, constant(1, "i32")), "exhausted", "refused")
+        writer.start_block("refused")
+        for array in self.outputs:
+            writer.call_void("Py_DecRef", (array,))
+        writer.branch(_MISS)
         writer.start_block("exhausted")
         writer.call("PyErr_NoMemory", "ptr", ())
         writer.branch(self.release_label())
+
+    def write_release(self) -> None:
+        """Free what was allocated, the last first: each block falls into the one before it."""
+        writer = self.writer
         while self.outputs:
             writer.start_block(self.release_label())
             writer.call_void("Py_DecRef", (self.outputs.pop(),))

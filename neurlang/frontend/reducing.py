@@ -77,14 +77,14 @@ def chosen(x: Array, where: Operand, otherwise: Any) -> Array:
     return apply("where", mask_like(where, x), x, full(x.shape, otherwise, x.dtype))
 
 
-def like(value: Operand, x: Array) -> Array:
+def as_like(value: Operand, x: Array) -> Array:
     """A value in the dtype and shape of `x`."""
     return broadcast_to(asarray(value, x.dtype), x.shape)
 
 
 def map_with(op: str, x: Array, value: Operand) -> Array:
     """A binary map of `x` and a value that is brought to its dtype and shape."""
-    return apply(op, x, like(value, x))
+    return apply(op, x, as_like(value, x))
 
 
 def op_for(op: str, dtype: DType) -> str:

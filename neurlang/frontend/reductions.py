@@ -26,10 +26,10 @@ from neurlang.frontend.array import (
 from neurlang.frontend.axes import normalize_axes, permute, reduced_axes
 from neurlang.frontend.reducing import (
     Axes,
+    as_like,
     chosen,
     count_over,
     kept_shape,
-    like,
     map_with,
     mask_like,
     mean_dtype,
@@ -119,10 +119,10 @@ def mean(
 def _counted(x: Array, axes: Axes, like: Array, where: Operand, ddof: Operand = 0) -> Array:
     """How many elements were reduced, less `ddof`, but never below 0; as `like` is."""
     if where is True:
-        return like(np.maximum(count_over(x.shape, axes) - np.asarray(ddof), 0), like)
+        return as_like(np.maximum(count_over(x.shape, axes) - np.asarray(ddof), 0), like)
     count = reduce_over("reduce_sum", cast(mask_like(where, x), INT64), axes)
     less = map_with("sub", cast(reshape(count, like.shape), FLOAT64), ddof)
-    return like(map_with("max", less, 0), like)
+    return as_like(map_with("max", less, 0), like)
 
 
 def var(
@@ -285,7 +285,7 @@ def _extreme(
     if where is not True:
         if initial is None:
             raise ArgumentError(f"{name} with where= needs initial=", hint="give initial=")
-        x = apply("where", mask_like(where, x), x, like(initial, x))
+        x = apply("where", mask_like(where, x), x, as_like(initial, x))
     if not count_over(x.shape, axes):
         if initial is None:
             raise _nothing_to_compare(name, x)
@@ -394,8 +394,8 @@ def nanvar(
     result = var(array, axis, dtype, ddof=ddof, keepdims=keepdims, where=mask)
     axes = reduced_axes("nanvar", axis, array)
     count = reduce_over("reduce_sum", cast(mask_like(mask, array), FLOAT64), axes, keepdims)
-    enough = apply("less", like(ddof, count), count)
-    return apply("where", enough, result, like(np.nan, result))
+    enough = apply("less", as_like(ddof, count), count)
+    return apply("where", enough, result, as_like(np.nan, result))
 
 
 def nanstd(

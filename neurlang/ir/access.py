@@ -79,12 +79,10 @@ def divide(value: Affine, divisor: int, divider: Divider) -> tuple[Affine, Affin
 
 def reshape_index(source: Shape, target: Shape, index: Indices, divider: Divider) -> Indices:
     """The source's index for the target's: through the flat index, except where axes agree."""
-    if [n for n in source if n != 1] == [n for n in target if n != 1]:
+    if same_axes(source, target):
         kept = iter([i for i, n in zip(index, target) if n != 1])
         return tuple(ZERO if n == 1 else next(kept) for n in source)
-    rest = ZERO
-    for position, extent in zip(index, target):
-        rest = rest * extent + position
+    rest = flat_index(target, index)
     result = []
     stride = 1
     strides = []
@@ -98,6 +96,26 @@ def reshape_index(source: Shape, target: Shape, index: Indices, divider: Divider
         quotient, rest = divide(rest, stride, divider)
         result.append(quotient)
     return tuple(result)
+
+
+def flat_index(shape: Shape, index: Indices) -> Affine:
+    """The position of an element counted in row-major order."""
+    result = ZERO
+    for position, extent in zip(index, shape):
+        result = result * extent + position
+    return result
+
+
+def below_reshapes(node: Node) -> Node:
+    """What a chain of reshapes starts at: in memory it is the same array."""
+    while node.op == "reshape":
+        node = node.args[0]
+    return node
+
+
+def same_axes(source: Shape, target: Shape) -> bool:
+    """Whether two shapes differ in axes of size 1 only."""
+    return [n for n in source if n != 1] == [n for n in target if n != 1]
 
 
 def view_index(node: Node, index: Indices, divider: Divider) -> Indices:

@@ -17,9 +17,12 @@ import numpy as np
 from neurlang.errors import Where
 from neurlang.ir.access import (
     Indices,
+    below_reshapes,
     concat_bounds,
+    flat_index,
     pad_bounds,
     piece_of,
+    same_axes,
     view_index,
 )
 from neurlang.ir.graph import Node, is_splat
@@ -64,7 +67,6 @@ class Scope:
     failures: list[Failure]
     registers: dict[Node, Ref] = field(default_factory=dict)
     scratch: dict[Node, tuple[Buffer, int]] = field(default_factory=dict)
-    reads: dict[Buffer, None] = field(default_factory=dict)
     names: int = 0
 
     def register(self, dtype: DType, hint: str = "t", lanes: int = 1, **more: Any) -> Register:
@@ -79,9 +81,10 @@ class Scope:
             buffer, rank = self.scratch[node]
             return Load(buffer, index[rank:])
         if node in self.buffers:
-            buffer = self.buffers[node]
-            self.reads[buffer] = None
-            return Load(buffer, index)
+            return Load(self.buffers[node], index)
+        base = below_reshapes(node)
+        if base in self.buffers and not same_axes(base.shape, node.shape):
+            return Load(self.buffers[base], (flat_index(node.shape, index),))
         if is_splat(node):
             return Literal(node.attrs["value"][()], node.dtype)
         if node.op == "iota":

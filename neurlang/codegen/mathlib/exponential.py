@@ -9,8 +9,8 @@ from neurlang.codegen.mathlib.coefficients import (
     COSH_TAIL,
     EXP2_TAIL,
     EXP_TAIL,
-    SINH_TAIL,
     EXPM1_TAIL,
+    SINH_TAIL,
     TANH_TAIL,
 )
 from neurlang.codegen.mathlib.common import (

@@ -1,4 +1,4 @@
-"""The logarithms and the inverse hyperbolic functions: log, log2, log10, log1p, asinh, acosh, atanh."""
+"""Logarithms and inverse hyperbolics: log, log2, log10, log1p, asinh, acosh, atanh."""
 
 from __future__ import annotations
 
@@ -35,8 +35,6 @@ LOG10_E = (0.4342944819032518, 1.098319650216765e-17)
 LOG10_2 = (float.fromhex("0x1.34413509f7p-2"), float.fromhex("0x1.3fde623e2566bp-43"))
 ONE = (1.0, 0.0)
 LN2 = (LN2_HIGH["double"], LN2_LOW["double"])
-
-
 
 
 def split_exponent(writer: Writer, x: Value, subnormal: bool = True) -> tuple[Value, Value]:
@@ -90,40 +88,44 @@ def short_log1p(writer: Writer, x: Value) -> Value:
 
 def log_pair(
     writer: Writer,
-    x: Pair,
+    high: Value,
+    low: Value | None = None,
     scale: tuple[float, float] = ONE,
     step: tuple[float, float] = LN2,
     doublings: Value | None = None,
-) -> Pair:
-    """scale * log(x 2^doublings) in double-float to 59 bits, where step = scale * log(2).
+) -> Value:
+    """scale * log((high + low) 2^doublings) in double, with step = scale * log(2).
 
-    With x = 2^n (1 + f) and v = f / (1 + f/2): log(1 + f) = v + v^3 q(v^2). x.low must not matter
-    where x.high is above 2^1000.
+    With x = 2^n (1 + f) and v = f / (1 + f/2): log(1 + f) = v + v^3 q(v^2), summed in double-float
+    to 59 bits. `low` must not matter where high is above 2^1000, nor be given below 2^-1000.
     """
-    one = writer.constant(1.0, x.high)
-    half = writer.constant(0.5, x.high)
-    m, n = split_exponent(writer, x.high)
-    # 2^-n of the highest n would not be a normal number.
-    shift = writer.constant(rounding_shift("double", EXPONENT_BIAS["double"]), one)
-    inverse = writer.fsub(shift, at_most(writer, n, 1000.0))
-    low = writer.fmul(x.low, power_from_bits(writer, writer.float_bits(inverse)))
-    f = fast_two_sum(writer, writer.fsub(m, one), low)
+    one = writer.constant(1.0, high)
+    half = writer.constant(0.5, high)
+    m, n = split_exponent(writer, high, subnormal=low is None)
+    f = Pair(writer.fsub(m, one), writer.constant(0.0, high))
+    if low is not None:
+        # 2^-n of the highest n would not be a normal number.
+        shift = writer.constant(rounding_shift("double", EXPONENT_BIAS["double"]), one)
+        inverse = writer.fsub(shift, at_most(writer, n, 1000.0))
+        low = writer.fmul(low, power_from_bits(writer, writer.float_bits(inverse)))
+        f = fast_two_sum(writer, f.high, low)
     divisor = fast_two_sum(writer, one, writer.fmul(f.high, half))
-    divisor = Pair(divisor.high, writer.fma(f.low, half, divisor.low))
+    if low is not None:
+        divisor = Pair(divisor.high, writer.fma(f.low, half, divisor.low))
     v = divide_pairs(writer, f, divisor)
     square = writer.fmul(v.high, v.high)
     tail = polynomial(writer, square, LOG_RATIO_TAIL["double"])
-    low = writer.fma(writer.fmul(square, v.high), tail, v.low)
+    rest = writer.fma(writer.fmul(square, v.high), tail, v.low)
     if scale != ONE:
         factor = writer.constant(scale[0], one)
         product = two_product(writer, v.high, factor)
-        rest = writer.fma(v.high, writer.constant(scale[1], one), product.low)
-        v, low = product, writer.fma(low, factor, rest)
+        error = writer.fma(v.high, writer.constant(scale[1], one), product.low)
+        v, rest = product, writer.fma(rest, factor, error)
     if doublings is not None:
         n = writer.fadd(n, doublings)
     sum = fast_two_sum(writer, writer.fmul(n, writer.constant(step[0], one)), v.high)
-    low = writer.fadd(sum.low, writer.fma(n, writer.constant(step[1], one), low))
-    return fast_two_sum(writer, sum.high, low)
+    rest = writer.fma(n, writer.constant(step[1], one), rest)
+    return writer.fadd(sum.high, writer.fadd(sum.low, rest))
 
 
 def emit_log(writer: Writer, x: Value) -> Value:
@@ -155,8 +157,7 @@ def log_of_base(
 ) -> Value:
     """scale * log(x), where step = scale * log(2)."""
     if x.scalar == "double":
-        pair = Pair(x, writer.constant(0.0, x))
-        return finish_log(writer, x, log_pair(writer, pair, scale, step).high)
+        return finish_log(writer, x, log_pair(writer, x, scale=scale, step=step))
     m, n = split_exponent(writer, x)
     f = writer.fpext(writer.fsub(m, writer.constant(1.0, x)), "double")
     y = writer.fmul(short_log(writer, f), writer.constant(scale[0], f))
@@ -179,7 +180,7 @@ def emit_log1p(writer: Writer, x: Value) -> Value:
     if x.scalar == "float":
         y = through_double(writer, short_log1p, x)
     else:
-        y = log_pair(writer, two_sum(writer, writer.constant(1.0, x), x)).high
+        y = log_pair(writer, *two_sum(writer, writer.constant(1.0, x), x))
     return writer.copysign(finish_log(writer, x, y, -1.0), x)
 
 
@@ -221,7 +222,7 @@ def log_of_sum(writer: Writer, y: Value, square_and_one: Pair) -> Value:
     high = writer.select(large, y, sum.high)
     low = writer.select(large, zero, writer.fadd(sum.low, root.low))
     doublings = writer.select(large, writer.constant(1.0, y), zero)
-    return log_pair(writer, Pair(high, low), doublings=doublings).high
+    return log_pair(writer, high, low, doublings=doublings)
 
 
 def near_zero(writer: Writer, y: Value, cubic: float, otherwise: Value) -> Value:
@@ -268,7 +269,7 @@ def emit_atanh(writer: Writer, x: Value) -> Value:
     else:
         numerator = fast_two_sum(writer, one, y)
         denominator = fast_two_sum(writer, one, writer.fneg(y))
-        log = log_pair(writer, divide_pairs(writer, numerator, denominator)).high
+        log = log_pair(writer, *divide_pairs(writer, numerator, denominator))
         result = near_zero(writer, y, 1 / 3, writer.fmul(log, writer.constant(0.5, x)))
     pole = writer.fcmp("oeq", y, one)
     outside = writer.select(pole, writer.constant(INFINITY, x), writer.constant(NAN, x))

@@ -16,11 +16,14 @@ from neurlang.ir.access import (
     Indices,
     NameOnlyDivider,
     SplitNeeded,
+    below_reshapes,
     concat_bounds,
+    flat_index,
     loop_vars,
     pad_bounds,
     piece_of,
     reduce_index,
+    same_axes,
     view_index,
 )
 from neurlang.ir.graph import Graph, Node
@@ -125,6 +128,9 @@ class _Grouping:
         self.group_of: dict[Node, Group] = {}
         self.inlined_in: dict[Node, set[int]] = {}
         self.more: set[Node] = set()
+        self.visited: list[Node] = []
+        self.outer_index: Indices = ()
+        self.divider = NameOnlyDivider()
 
     def run(self) -> set[Node]:
         """Assign every anchor; returns nodes that had better be anchors as well."""
@@ -172,23 +178,37 @@ class _Grouping:
             _, outer = loop_vars(node.shape, "o")
             _, inner = loop_vars(space_of(node)[0][len(node.shape) :], "i")
             start = [(node.args[0], reduce_index(node, outer, inner))]
-            self.outer_index: Indices = outer
+            self.outer_index = outer
         elif node.op in OWN_KERNEL:
-            start = [(arg, loop_vars(arg.shape, "i")[1]) for arg in node.args]
-            self.outer_index = ()
+            return self._reached_by_operands(node)
         else:
             _, self.outer_index = loop_vars(node.shape, "o")
             start = [(node, self.outer_index)]
         return self._demand(start, node)
 
+    def _reached_by_operands(self, node: Node) -> dict[Node, set[Indices]]:
+        """The same for a kernel of its own; what a product reads must have an affine index."""
+        self.outer_index = ()
+        reached: dict[Node, set[Indices]] = {}
+        visited: list[Node] = []
+        for arg in node.args:
+            index = loop_vars(arg.shape, "i")[1]
+            for found, places in self._demand([(arg, index)], node).items():
+                reached.setdefault(found, set()).update(places)
+            if node.op == "dot" and self.divider.made:
+                self.more.add(below_reshapes(arg))
+            visited += self.visited
+        self.visited = visited
+        return reached
+
     def _demand(
         self, start: Sequence[tuple[Node, Indices]], root: Node
     ) -> dict[Node, set[Indices]]:
-        divider = NameOnlyDivider()
+        divider = self.divider = NameOnlyDivider()
         asked: dict[Node, set[Indices]] = {}
         heap: list[int] = []
         reached: dict[Node, set[Indices]] = {}
-        self.visited: list[Node] = []
+        self.visited = []
         nodes = self.graph.nodes
 
         def ask(node: Node, index: Indices) -> None:
@@ -210,7 +230,12 @@ class _Grouping:
                 if node.kind != "view" or node.op in ("pad", "concat"):
                     self.more.add(node)
                     places = set(list(places)[:1])
+            base = below_reshapes(node)
+            stored = base in self.anchors or base.op == "param"
             for index in places:
+                if stored and base is not node and not same_axes(base.shape, node.shape):
+                    ask(base, (flat_index(node.shape, index),))
+                    continue
                 for arg, position in argument_indices(node, index, divider):
                     ask(arg, position)
         return reached

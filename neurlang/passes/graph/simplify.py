@@ -43,10 +43,13 @@ STEPS = 64  # rewritings of one node: chains of rules are short, and no rule may
 
 def _is_power_of_two(value: Any) -> bool:
     """Whether 1 / value is exact: then x / value and x * (1 / value) round the same number."""
-    return bool(np.isfinite(value) and abs(np.frexp(value)[0]) == 0.5 and np.isfinite(1 / value))
+    with np.errstate(all="ignore"):
+        return bool(abs(np.frexp(value)[0]) == 0.5 and np.isfinite(np.reciprocal(value)))
 
 
 def _is_positive_power_of_two(value: Any) -> bool:
+    if value.dtype.kind not in INTEGER:
+        return False
     number = int(value)
     return number > 0 and number & (number - 1) == 0
 
@@ -58,7 +61,7 @@ def _is_least(value: Any) -> bool:
 
 
 def _is_greatest(value: Any) -> bool:
-    return bool(value == np.iinfo(value.dtype).max)
+    return value.dtype.kind in INTEGER and bool(value == np.iinfo(value.dtype).max)
 
 
 def _exponent(value: Any) -> int:
@@ -103,7 +106,7 @@ greatest = constant("greatest", _is_greatest)
 ROUNDINGS = ("floor", "ceil", "trunc", "round")
 
 SIGNS = (
-    rule(-(-x), x),
+    rule(-(-x), x),  # noqa: B002
     rule(0 - x, -x, dtypes=INTEGER),  # not floats: 0 - 0 is +0.0, and the negative of 0 is -0.0
     rule(-0.0 - x, -x, dtypes=FLOAT),
     rule(x + -y, x - y),
@@ -211,8 +214,8 @@ CHOICES = (
     rule(where(c, where(c, x, y), z), where(c, x, z)),
     rule(where(c, x, where(c, y, z)), where(c, x, z)),
     rule(where(c, where(d, x, y), y), where(c & d, x, y)),
-    rule(where(x, True, False), x),
-    rule(where(x, False, True), ~x),
+    rule(where(x, 1, 0), cast(x)),
+    rule(where(x, 0, 1), cast(~x)),
 )
 
 CASTS = (
