@@ -1,3 +1,38 @@
 """neurlang: a JIT compiler from traced array graphs to native CPU code."""
 
+from neurlang import frontend, ir
+from neurlang.frontend import protocols  # attaches operators, methods and NumPy's protocols
+from neurlang.errors import (
+    ArgumentError,
+    AxisError,
+    ConcreteValueError,
+    DomainError,
+    DTypeError,
+    FormatError,
+    IndexingError,
+    InternalError,
+    LeakedTracerError,
+    MutationError,
+    NeurlangError,
+    OptionError,
+    ShapeError,
+    SideEffectError,
+)
+from neurlang.frontend.array import Array, asarray
+from neurlang.frontend.broadcasting import broadcast
+from neurlang.frontend.closeness import *
+from neurlang.frontend.composite import *
+from neurlang.frontend.creation import *
+from neurlang.frontend.elementwise import *
+from neurlang.frontend.indexing import *
+from neurlang.frontend.linear import *
+from neurlang.frontend.manipulation import *
+from neurlang.frontend.ordering import *
+from neurlang.frontend.rearrange import *
+from neurlang.frontend.reductions import *
+from neurlang.frontend.signature import ShapeDtype
+from neurlang.ir.interpret import interpret
+from neurlang.jit import cache, jit
+from neurlang.settings import options
+
 __version__ = "0.1.0"

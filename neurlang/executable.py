@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from neurlang import options
+from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
 from neurlang.codegen.entry import EntrySignature
 from neurlang.codegen.pool import parallel_address
@@ -28,6 +28,7 @@ from neurlang.pipeline import (
     Code,
     Target,
     cache_key,
+    current_target,
     disk_cache,
     dump,
     generate,
@@ -178,7 +179,7 @@ def compile_graph(
             return _codes[key]
     started = time.perf_counter()
     cache = disk_cache() if use_disk else None
-    code = load_code(cache, key) if cache is not None and not options.get("dump") else None
+    code = load_code(cache, key) if cache is not None and not settings.get("dump") else None
     origin = "disk"
     if code is None:
         made = optimize(graph, target)
@@ -198,7 +199,7 @@ def compile_graph(
 
 def log_compilation(graph: Graph, origin: str, seconds: float) -> None:
     """One line under NEURLANG_LOG=compile."""
-    if "compile" in options.get("log"):
+    if "compile" in settings.get("log"):
         types = ", ".join(f"{param.attrs['name']}: {param.type}" for param in graph.params)
         milliseconds = f"{seconds * 1e3:.1f} ms"
         print(f"neurlang: {graph.name}({types}) {origin} in {milliseconds}", file=sys.stderr)
@@ -211,11 +212,12 @@ def clear() -> None:
         _codes.clear()
 
 
-def run_graph(graph: Graph, target: Target) -> tuple[Any, ...]:
+def run_graph(graph: Graph) -> tuple[Any, ...]:
     """Run the pending work of lazy arrays on captured leaves; equal graphs share one program."""
     values = graph.captured
     graph = replace(graph, captured=())
-    if options.get("disable_jit"):
+    target = current_target()
+    if settings.get("disable_jit"):
         results = interpret(graph, *values)
         return results if isinstance(results, tuple) else (results,)
     key = cache_key(graph, target, None)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from neurlang import executable, options, pipeline
+from neurlang import settings
 from neurlang.errors import NeurlangError, OptionError
-from neurlang.executable import Executable, compile_graph, entry_signature, run_graph
 from neurlang.frontend.array import Array, set_executor
 from neurlang.frontend.signature import (
     Call,
@@ -30,9 +30,26 @@ from neurlang.frontend.trace import current_trace
 from neurlang.frontend.tree import Structure, flatten, unflatten
 from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
-from neurlang.pipeline import STAGES, Compilation, current_target, optimize
 
-set_executor(lambda graph: run_graph(graph, current_target()))
+if TYPE_CHECKING:
+    from neurlang.executable import Executable
+    from neurlang.pipeline import Compilation
+
+STAGES = ("trace", "graph", "loops", "llvm", "asm")
+
+
+@functools.lru_cache(maxsize=1)
+def backend() -> Any:
+    """The modules behind tracing, loaded at the first compilation: LLVM is large."""
+    return importlib.import_module("neurlang.executable")
+
+
+def _run_lazily(graph: Graph) -> tuple[Any, ...]:
+    results: tuple[Any, ...] = backend().run_graph(graph)
+    return results
+
+
+set_executor(_run_lazily)
 
 
 class CacheInfo(NamedTuple):
@@ -76,7 +93,7 @@ class Lowered:
                 f"there is no stage {stage!r}", hint=f"choose one of {', '.join(STAGES)}"
             )
         if stage in ("llvm", "asm") and not self.made.llvm:
-            pipeline.generate(self.made, None)
+            backend().generate(self.made, None)
         return self.made.as_text(stage)
 
 
@@ -110,7 +127,7 @@ class _Program:
         self.call = call
         self.specs = specs
         self.lock = threading.Lock()
-        self.target = current_target(owner.threads, owner.fast_math)
+        self.target = backend().current_target(owner.threads, owner.fast_math)
         self.traced: TracedCall | None = None
         self.executable: Executable | None = None
         self.flat = False
@@ -144,13 +161,13 @@ class _Program:
                 return self.executable
             traced = self.trace()
             kind = self.result_kind()
-            entry = entry_signature(self.specs, traced.graph, kind)
-            code = compile_graph(traced.graph, self.target, entry, self.owner.use_disk)
+            entry = backend().entry_signature(self.specs, traced.graph, kind)
+            code = backend().compile_graph(traced.graph, self.target, entry, self.owner.use_disk)
             count = len(traced.graph.outputs)
             natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
             self.flat = self.positional() and natural
             dispatcher = self.owner.dispatch if self.flat else None
-            self.executable = Executable(code, traced.graph, entry, dispatcher)
+            self.executable = backend().Executable(code, traced.graph, entry, dispatcher)
             return self.executable
 
     def run(self, leaves: Sequence[Any]) -> Any:
@@ -221,7 +238,7 @@ class JitFunction:
         self.dispatch = self._dispatch
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.generation == options.state.generation and not kwargs:
+        if self.generation == settings.state.generation and not kwargs:
             return self.entry(*args)  # type: ignore[misc]  # set together with generation
         return self._dispatch(*args, **kwargs)
 
@@ -237,13 +254,13 @@ class JitFunction:
         ):
             return self.__wrapped__(*args, **kwargs)
         program, known = self._program(call)
-        if options.get("disable_jit"):
+        if settings.get("disable_jit"):
             return program.interpret(call.leaves)
         built = program.build()
         self.hits += known
         if program.flat and built.entry is not None:
             self.entry = built.entry
-            self.generation = options.state.generation
+            self.generation = settings.state.generation
         return program.run(call.leaves)
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -260,7 +277,7 @@ class JitFunction:
         except NeurlangError:
             names = leaf_names(call, self.signature)
             specs = tuple(leaf_spec(leaf, n) for leaf, n in zip(call.leaves, names))
-        state = options.state.generation if options.state.overridden() else 0
+        state = settings.state.generation if settings.state.overridden() else 0
         key = (call.key(), specs, state)
         with self.lock:
             found = self.programs.get(key)
@@ -284,7 +301,7 @@ class JitFunction:
         traced = program.trace()
 
         def finish_lowering() -> Lowered:
-            made = optimize(traced.graph, program.target, keep_texts=True)
+            made = backend().optimize(traced.graph, program.target, keep_texts=True)
             return Lowered(made, lambda: self._compiled(program, made))
 
         return Traced(traced.graph, traced.structure, finish_lowering)
@@ -292,7 +309,7 @@ class JitFunction:
     def _compiled(self, program: _Program, made: Compilation) -> Callable[..., Any]:
         program.build()
         if not made.llvm:
-            pipeline.generate(made, None)
+            backend().generate(made, None)
         return self
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
@@ -409,12 +426,12 @@ class _CacheControl:
 
     def clear(self) -> None:
         """Forget every program in memory and delete those on disk."""
-        executable.clear()
-        pipeline.disk_cache().clear()
+        backend().clear()
+        backend().disk_cache().clear()
 
     def stats(self) -> dict[str, Any]:
         """Counts of this process, and what the disk cache holds."""
-        return {**executable.counts, "disk": pipeline.disk_cache().stats()}
+        return {**backend().counts, "disk": backend().disk_cache().stats()}
 
 
 cache = _CacheControl()

@@ -16,7 +16,7 @@ import llvmlite.binding
 import numpy as np
 
 import neurlang
-from neurlang import options
+from neurlang import settings
 from neurlang.codegen.compile import compile_assembly, compile_object
 from neurlang.codegen.entry import EntrySignature, write_entry
 from neurlang.codegen.machine import Machine, available_cores, host_machine
@@ -63,9 +63,9 @@ class Target:
 def current_target(threads: int | None = None, fast_math: bool = False) -> Target:
     """The host and the options that are in force now."""
     machine = host_machine()
-    machine = replace(machine, vector_bits=options.get("vector_bits") or machine.vector_bits)
-    chosen = threads or options.get("threads") or available_cores()
-    return Target(machine, chosen, options.get("fusion"), options.get("tile"), fast_math)
+    machine = replace(machine, vector_bits=settings.get("vector_bits") or machine.vector_bits)
+    chosen = threads or settings.get("threads") or available_cores()
+    return Target(machine, chosen, settings.get("fusion"), settings.get("tile"), fast_math)
 
 
 @dataclass
@@ -123,8 +123,8 @@ def optimize(traced: Graph, target: Target, keep_texts: bool = False) -> Compila
     """Graph passes, fusion, lowering and loop passes."""
     made = Compilation(traced, target, log=PassLog(keep_texts))
     timer = Timer(made.seconds)
-    checking = options.get("verify")
-    budget = Budget(options.get("bisect"), NEEDED)
+    checking = settings.get("verify")
+    budget = Budget(settings.get("bisect"), NEEDED)
     if checking:
         verify_graph(traced)
     passes = [
@@ -205,7 +205,7 @@ _caches: dict[str, DiskCache] = {}
 
 def disk_cache() -> DiskCache:
     """The cache that NEURLANG_CACHE asks for."""
-    setting = options.get("cache")
+    setting = settings.get("cache")
     if setting not in _caches:
         _caches[setting] = open_cache(setting or None)
     return _caches[setting]
@@ -264,7 +264,7 @@ def store_code(cache: DiskCache, key: str, code: Code) -> None:
 
 def dump(made: Compilation) -> None:
     """Write the stages that NEURLANG_DUMP names, to standard error or a folder."""
-    wanted = [stage.strip() for stage in options.get("dump").split(",") if stage.strip()]
+    wanted = [stage.strip() for stage in settings.get("dump").split(",") if stage.strip()]
     for stage in wanted:
         if stage not in STAGES:
             raise NeurlangError(
@@ -272,7 +272,7 @@ def dump(made: Compilation) -> None:
                 hint=f"choose from {','.join(STAGES)}",
             )
         text = made.as_text(stage)
-        folder = options.get("dump_dir")
+        folder = settings.get("dump_dir")
         if not folder:
             print(f"# {made.traced.name}: {stage}\n{text}\n", file=sys.stderr)
             continue

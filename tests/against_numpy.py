@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neurlang.errors import ConcreteValueError, IndexingError
 from neurlang.frontend import array as array_module
 from neurlang.frontend.array import Array, set_executor
 from neurlang.frontend.trace import Trace, tracing
@@ -77,6 +78,17 @@ def same(actual: Any, expected: Any, rtol: float = 0) -> None:
         np.testing.assert_array_equal(np.asarray(actual), expected)
 
 
+def same_when_traced(
+    ours: Callable[..., Any], expected: Any, args: Any, keywords: Any, rtol: float
+) -> None:
+    """The same result where the first argument is only traced, unless a size depends on it."""
+    try:
+        found = traced(lambda x: ours(x, *args[1:], **keywords), args[0])
+    except (ConcreteValueError, IndexingError):
+        return
+    same(found, expected, rtol)
+
+
 def both(
     ours: Callable[..., Any],
     numpys: Callable[..., Any],
@@ -95,4 +107,7 @@ def both(
             kinds = [kind for kind in (ValueError, TypeError) if isinstance(error, kind)]
             assert isinstance(caught.value, tuple(kinds) or IndexError), caught.value
             return
-        same(ours(*args, **keywords), expected, rtol)
+        actual = ours(*args, **keywords)
+        same(actual, expected, rtol)
+        if isinstance(actual, Array) and isinstance(args[0], np.ndarray):
+            same_when_traced(ours, expected, args, keywords, rtol)

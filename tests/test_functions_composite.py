@@ -45,6 +45,8 @@ def test_softmax_of_large_and_infinite_values():
     same(nl.logsumexp(np.array([np.inf, 1])), np.float64(np.inf))
     same(nl.logsumexp(np.ones(0)), np.float64(-np.inf))
     assert np.isnan(np.asarray(nl.logsumexp(np.array([np.nan, 1]))))
+    same(nl.softmax(np.ones((3, 0))), np.ones((3, 0)))
+    same(nl.logsumexp(np.ones((2, 0)), 1), np.full(2, -np.inf))
 
 
 @pytest.mark.parametrize("axis", [-1, 0, (1, 2)])

@@ -11,7 +11,7 @@ the pool is taken.
 
 from __future__ import annotations
 
-from neurlang import options
+from neurlang import settings
 from neurlang.codegen.compile import Library, compile_object, link_object
 from neurlang.codegen.machine import host_machine
 from neurlang.codegen.pool_text import Parking, best_parking, pool_text
@@ -61,5 +61,5 @@ def compile_pool(parking: Parking) -> tuple[Pool, Library]:
         names += ["neurlang_start_workers", "neurlang_pool"]
     library = link_object(compile_object(pool_text(parking)), names)
     made = Pool([library[name] for name in names], parking)
-    made.set_threads(options.get("threads") or host_machine().cores)
+    made.set_threads(settings.get("threads") or host_machine().cores)
     return made, library

@@ -1,0 +1,1 @@
+"""What users call: arrays, NumPy's functions on them, tracing."""

@@ -25,7 +25,7 @@ from neurlang.frontend.axes import as_integer, as_integers, normalize_axis, redu
 from neurlang.frontend.contraction import same_dtype
 from neurlang.frontend.elementwise import add, divide, exp, log, multiply, sqrt, square, subtract
 from neurlang.frontend.rearrange import diff, pad
-from neurlang.frontend.reducing import mean_dtype, op_for
+from neurlang.frontend.reducing import count_over, kept_shape, mean_dtype, op_for
 from neurlang.frontend.reductions import max as max_over
 from neurlang.frontend.reductions import mean
 from neurlang.frontend.reductions import sum as sum_over
@@ -40,6 +40,14 @@ def _floating(x: Operand) -> Array:
 # --- exponentials that cannot overflow ----------------------------------------------------------
 
 
+def _largest(name: str, x: Array, axis: Any) -> Array:
+    """The maximum over axes that keep size 1; -inf where there is none."""
+    axes = reduced_axes(name, axis, x)
+    if count_over(x.shape, axes):
+        return max_over(x, axes, keepdims=True)
+    return full(kept_shape(x.shape, axes), -np.inf, x.dtype)
+
+
 def softmax(x: Operand, /, *, axis: Any = -1) -> Array:
     """exp(x) / sum(exp(x)) over `axis`, which may be several axes; same shape.
 
@@ -47,21 +55,21 @@ def softmax(x: Operand, /, *, axis: Any = -1) -> Array:
     -inf only, is NaN.
     """
     array = _floating(x)
-    powers = exp(subtract(array, max_over(array, axis, keepdims=True)))
+    powers = exp(subtract(array, _largest("softmax", array, axis)))
     return divide(powers, sum_over(powers, axis, keepdims=True))
 
 
 def log_softmax(x: Operand, /, *, axis: Any = -1) -> Array:
     """The logarithm of `softmax`, x - max - log(sum(exp(x - max))), which keeps its digits."""
     array = _floating(x)
-    shifted = subtract(array, max_over(array, axis, keepdims=True))
+    shifted = subtract(array, _largest("log_softmax", array, axis))
     return subtract(shifted, log(sum_over(exp(shifted), axis, keepdims=True)))
 
 
 def logsumexp(x: Operand, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """log(sum(exp(x))) over `axis` without overflow; -inf of no elements, or where all are -inf."""
     array = _floating(x)
-    largest = max_over(array, axis, keepdims=True, initial=-np.inf)
+    largest = _largest("logsumexp", array, axis)
     magnitude = apply("abs", largest)
     finite = apply("less", magnitude, full(magnitude.shape, np.inf, magnitude.dtype))
     shift = apply("where", finite, largest, full(largest.shape, 0, largest.dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -175,7 +176,7 @@ def einsum(subscripts: Any, /, *arrays: Any, dtype: Any = None, optimize: Any = 
         first, second = _cheapest_pair(terms, out, sizes)
         (x, xs), (y, ys) = terms[first], terms[second]
         rest = [term for at, term in enumerate(terms) if at not in (first, second)]
-        order = _pair_output(xs, ys, out, rest) if rest else out
+        order = _pair_output(xs, ys, _uses(terms, out)) if rest else out
         terms = [*rest, (contract("einsum", x, xs, y, ys, order), order)]
     ((x, its),) = terms
     x, its = sum_labels(x, its, out)
@@ -259,16 +260,19 @@ def _take_diagonals(x: Array, labels: Labels) -> tuple[Array, Labels]:
     return x, labels
 
 
-def _pair_output(
-    xs: Labels, ys: Labels, out: Labels, rest: Sequence[tuple[Array, Labels]]
-) -> Labels:
+def _uses(terms: Sequence[tuple[Array, Labels]], out: Labels) -> Counter[Label]:
+    """How many terms, the output among them, have each label."""
+    uses = Counter(out)
+    for _, labels in terms:
+        uses.update(labels)
+    return uses
+
+
+def _pair_output(xs: Labels, ys: Labels, uses: Counter[Label]) -> Labels:
     """The labels that a product of two must keep: batch axes, then rows, then columns."""
-    needed = {*out}
-    for _, labels in rest:
-        needed.update(labels)
-    batch = [label for label in xs if label in ys and label in needed]
-    rows = [label for label in xs if label not in ys and label in needed]
-    columns = [label for label in ys if label not in xs and label in needed]
+    batch = [label for label in xs if label in ys and uses[label] > 2]
+    rows = [label for label in xs if label not in ys and uses[label] > 1]
+    columns = [label for label in ys if label not in xs and uses[label] > 1]
     return (*batch, *rows, *columns)
 
 
@@ -276,13 +280,13 @@ def _cheapest_pair(
     terms: Sequence[tuple[Array, Labels]], out: Labels, sizes: Sizes
 ) -> tuple[int, int]:
     """The pair whose product takes the least room beyond that of its factors; then least work."""
+    uses = _uses(terms, out)
     best: tuple[int, int] = (0, 1)
     least: tuple[int, int] | None = None
     for first in range(len(terms)):
         for second in range(first + 1, len(terms)):
             (x, xs), (y, ys) = terms[first], terms[second]
-            rest = [term for at, term in enumerate(terms) if at not in (first, second)]
-            order = _pair_output(xs, ys, out, rest)
+            order = _pair_output(xs, ys, uses)
             room = math.prod(sizes[label] for label in order) - x.size - y.size
             work = math.prod(sizes[label] for label in {*xs, *ys})
             if least is None or (room, work) < least:

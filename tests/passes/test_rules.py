@@ -19,10 +19,17 @@ from neurlang.passes.rules import (
     ConstantHole,
     Hole,
     Literal,
+    equal,
     instantiate,
+    less,
+    less_equal,
     make_plainly,
     match,
+    op,
+    rule,
 )
+
+x, y = Hole("x"), Hole("y")
 
 BOOLEAN = np.dtype("bool")
 SPECIALS = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 0.1, 7.25, 1e-3, 1e10, np.inf]
@@ -80,16 +87,13 @@ def conditions_of(pattern):
 
 def accepts(pattern, dtype):
     """Whether every op of a pattern takes arguments of a dtype."""
-    ops = [OPS[part.name] for part in parts(pattern) if isinstance(part, Apply)]
-    return all(dtype.kind in op.accepts or op.result == "bool" for op in ops)
+    used = [OPS[part.name] for part in parts(pattern) if isinstance(part, Apply)]
+    return all(dtype.kind in found.accepts or found.result == "bool" for found in used)
 
 
 def root_dtypes(pattern, dtype):
     """The dtypes that a match's root may have where `x` has one."""
-    op = OPS[pattern.name]
-    if op.result == "bool" or "~" in pattern.name:
-        return [BOOLEAN]
-    if op.name == "where" and "x" in conditions_of(pattern):
+    if pattern.name == "where" and "x" in conditions_of(pattern):
         return DTYPES
     comparison = any(isinstance(p, Apply) and OPS[p.name].result == "bool" for p in parts(pattern))
     return [BOOLEAN if comparison else dtype]
@@ -238,6 +242,28 @@ def test_the_three_classics_are_refused_for_floats(classic, dtype):
     assert simplify(graph).outputs[0].op == name
     x = np.array([-0.0, np.inf, np.nan], dtype)
     assert bits(interpret(simplify(graph), x)) == bits(interpret(graph, x))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        rule(x + 0, x),
+        rule(x - x, 0),
+        rule(x * 0, 0),
+        rule(0 - x, -x),
+        rule(-(x - y), y - x),
+        rule(equal(x, x), True),
+        rule(~less(x, y), less_equal(y, x)),
+        rule(x**0.5, op("sqrt", x)),
+        rule(x / 3, x * (1 / 3)),
+        rule((x + y) - y, x),
+    ],
+    ids=describe,
+)
+def test_the_grid_tells_wrong_rules_from_right_ones(wrong):
+    dtype = np.dtype("float32")
+    (left, right), inputs = both_sides(wrong, dtype, root_dtypes(wrong.pattern, dtype)[0], {})
+    assert bits(interpret(left, *inputs)) != bits(interpret(right, *inputs))
 
 
 def test_literals_are_matched_by_their_bits():
