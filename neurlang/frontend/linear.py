@@ -24,6 +24,7 @@ from neurlang.frontend.axes import (
     slice_axis,
 )
 from neurlang.frontend.contraction import Labels, contract, same_dtype
+from neurlang.frontend.contraction import einsum as einsum
 from neurlang.frontend.elementwise import multiply, subtract
 from neurlang.frontend.manipulation import join
 from neurlang.frontend.rearrange import diagonal
@@ -376,6 +377,6 @@ def _matrix_norm(x: Array, ord: Any, axes: tuple[int, ...], keepdims: bool) -> A
 
 
 __all__ = """
-    cross dot inner kron matmul matrix_norm matrix_power matvec multi_dot norm outer
+    cross dot einsum inner kron matmul matrix_norm matrix_power matvec multi_dot norm outer
     tensordot trace vdot vecdot vecmat vector_norm
 """.split()

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from neurlang.errors import ArgumentError
 
 DEEPEST = 100
+COMMON_LEAVES = frozenset((np.ndarray, bool, int, float))  # found without asking what they are
 
 LEAF = "leaf"
 NONE = "none"
@@ -73,6 +76,11 @@ def _sequence_token(kind: Hashable, size: int) -> Token:
 
 
 @lru_cache(maxsize=4096)
+def _mapping_token(kind: Hashable, keys: tuple[Any, ...]) -> Token:
+    return Token(MAPPING, kind, keys)
+
+
+@lru_cache(maxsize=4096)
 def _fields_token(kind: Any) -> Token | None:
     """The token of a named tuple or dataclass; None for every other type, which is a leaf."""
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
@@ -88,13 +96,17 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     Containers are lists, tuples, dicts (in their own order), ordered dicts, named tuples and
     dataclasses; all else is a leaf. ArgumentError where they are nested deeper than 100 levels.
     """
-    if _open(tree)[0] is _LEAF:
+    if type(tree) in COMMON_LEAVES:
         return [tree], _SINGLE
     leaves: list[Any] = []
     tokens: list[Token] = []
     pending: list[Iterator[Any]] = [iter((tree,))]
     while pending:
         for item in pending[-1]:
+            if type(item) in COMMON_LEAVES:
+                leaves.append(item)
+                tokens.append(_LEAF)
+                continue
             token, children = _open(item)
             tokens.append(token)
             if token is _LEAF:
@@ -112,13 +124,13 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     return leaves, Structure(tuple(tokens), len(leaves))
 
 
-def _open(item: Any) -> tuple[Token, Sequence[Any]]:
+def _open(item: Any) -> tuple[Token, Collection[Any]]:
     """An item's token, and its children."""
     kind: Any = type(item)
     if kind is tuple or kind is list:
         return _sequence_token(kind, len(item)), item
     if kind is dict or kind is OrderedDict:
-        return Token(MAPPING, kind, tuple(item)), list(item.values())
+        return _mapping_token(kind, tuple(item)), item.values()
     if item is None:
         return _NONE, ()
     token = _fields_token(kind)

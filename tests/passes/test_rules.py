@@ -135,14 +135,14 @@ def both_sides(rule, dtype, root, choice):
 
 
 def cases(fast_math):
-    for rule in RULES:
-        if rule.fast_math != fast_math or is_about_dtypes(rule):
+    for each in RULES:
+        if each.fast_math != fast_math or is_about_dtypes(each):
             continue
-        conditional = "x" in conditions_of(rule.pattern)
+        conditional = "x" in conditions_of(each.pattern)
         for dtype in [BOOLEAN] if conditional else DTYPES:
-            if dtype.kind in rule.dtypes and (conditional or accepts(rule.pattern, dtype)):
-                for root in root_dtypes(rule.pattern, dtype):
-                    yield rule, dtype, root
+            if dtype.kind in each.dtypes and (conditional or accepts(each.pattern, dtype)):
+                for root in root_dtypes(each.pattern, dtype):
+                    yield each, dtype, root
 
 
 def is_about_dtypes(rule):
@@ -254,7 +254,7 @@ def test_the_three_classics_are_refused_for_floats(classic, dtype):
         rule(-(x - y), y - x),
         rule(equal(x, x), True),
         rule(~less(x, y), less_equal(y, x)),
-        rule(x**0.5, op("sqrt", x)),
+        rule(op("exp", op("log", x)), x),
         rule(x / 3, x * (1 / 3)),
         rule((x + y) - y, x),
     ],

@@ -282,8 +282,13 @@ def _settle(node: Node, rules: dict[str, tuple[Rule, ...]], steps: int) -> Node:
 
 
 def _rewrite(node: Node, rules: dict[str, tuple[Rule, ...]], steps: int) -> Node | None:
+    fresh: set[Node] = set()
+
     def make(name: str, args: Sequence[Node], attrs: dict[str, Any]) -> Node:
-        return _settle(make_node(name, args, node.where, **attrs), rules, steps // 4)
+        settled = [_settle(arg, rules, steps // 4) if arg in fresh else arg for arg in args]
+        made = make_node(name, settled, node.where, **attrs)
+        fresh.add(made)
+        return made
 
     view_rule = VIEW_RULES.get(node.op)
     if view_rule is not None:
