@@ -6,6 +6,7 @@ The fusion pass asks to learn what may be fused; the lowering asks to write the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -61,20 +62,35 @@ def loop_vars(shape: Shape, names: str) -> tuple[list[Var], Indices]:
 
 
 def divide(value: Affine, divisor: int, divider: Divider) -> tuple[Affine, Affine]:
-    """value // divisor and value % divisor; affine wherever the ranges allow it."""
+    """value // divisor and value % divisor; affine wherever the ranges allow it.
+
+    With value = g * high + low, 0 <= low < g and g a divisor of `divisor`, only `high` has to be
+    divided: (g * high + low) // divisor = high // (divisor / g).
+    """
     if divisor == 1:
         return value, ZERO
-    quotient = Affine(value.constant // divisor)
-    remainder = Affine(value.constant % divisor)
+    high, low = split_at(value, divisor)
+    if 0 <= low.low and low.high < divisor:
+        return high, low
+    for unit in sorted({math.gcd(divisor, abs(c)) for _, c in value.terms}, reverse=True):
+        high, low = split_at(value, unit)
+        if unit > 1 and 0 <= low.low and low.high < unit:
+            quotient, remainder = divide(high, divisor // unit, divider)
+            return quotient, remainder * unit + low
+    return divider.divide(value, divisor)
+
+
+def split_at(value: Affine, unit: int) -> tuple[Affine, Affine]:
+    """value = unit * high + low, by terms: those whose coefficient is a multiple go to `high`."""
+    high = Affine(value.constant // unit)
+    low = Affine(value.constant % unit)
     for atom, coefficient in value.terms:
         term = Affine(0, ((atom, 1),))
-        if coefficient % divisor == 0:
-            quotient = quotient + term * (coefficient // divisor)
+        if coefficient % unit == 0:
+            high = high + term * (coefficient // unit)
         else:
-            remainder = remainder + term * coefficient
-    if 0 <= remainder.low and remainder.high < divisor:
-        return quotient, remainder
-    return divider.divide(value, divisor)
+            low = low + term * coefficient
+    return high, low
 
 
 def reshape_index(source: Shape, target: Shape, index: Indices, divider: Divider) -> Indices:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from neurlang.passes.graph.canonicalize_reductions import canonicalize_reductions
 from neurlang.passes.graph.eliminate_dead_nodes import eliminate_dead_nodes
+from neurlang.passes.graph.expand_vector_products import expand_vector_products
 from neurlang.passes.graph.fold_constants import fold_constants
 from neurlang.passes.graph.merge_duplicates import merge_duplicates
 from neurlang.passes.loops.collapse import collapse
 from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.parallelize import parallelize
+from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.vectorize import vectorize
 
 GRAPH_PASSES = (
     fold_constants,  # first: rules match literals, not the arithmetic that makes them
+    expand_vector_products,  # makes reductions: before they are brought into form
     canonicalize_reductions,  # the schedules know reductions over one axis
     merge_duplicates,
     eliminate_dead_nodes,  # last: every pass above leaves dead nodes behind
@@ -21,6 +24,7 @@ GRAPH_PASSES = (
 LOOP_PASSES = (
     collapse,  # first: one long loop vectorises better than two short ones
     hoist,  # scalars leave the loop before lanes make vectors of them
+    tile,  # blocks for what lies across
     vectorize,
     parallelize,  # last: it cuts what the others made
 )

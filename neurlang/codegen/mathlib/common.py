@@ -15,6 +15,7 @@ INFINITY = float("inf")
 NAN = float("nan")
 MANTISSA_BITS = {"float": 23, "double": 52}
 EXPONENT_BIAS = {"float": 127, "double": 1023}
+LONGEST_HORNER = 7  # coefficients
 SMALLEST_NORMAL = {"float": 2.0**-126, "double": 2.0**-1022}
 
 
@@ -29,14 +30,8 @@ class Pair(NamedTuple):
 
 
 def polynomial(writer: Writer, x: Value, coefficients: Sequence[float]) -> Value:
-    """c[0] + c[1] x + c[2] x^2 + ... by Horner's rule, one fma per step.
-
-    Horner needs the fewest instructions; a loop's iterations overlap, which hides its latency.
-    """
-    result = writer.constant(coefficients[-1], x)
-    for coefficient in reversed(coefficients[:-1]):
-        result = writer.fma(result, x, writer.constant(coefficient, x))
-    return result
+    """c[0] + c[1] x + c[2] x^2 + ..., evaluated as `evaluate_polynomial` does."""
+    return evaluate_polynomial(writer, x, [writer.constant(c, x) for c in coefficients])
 
 
 def selected_polynomial(
@@ -46,12 +41,36 @@ def selected_polynomial(
 
     Both have the same number of coefficients. Selecting constants is cheaper than a second fma.
     """
-    result: Value | None = None
-    for a, b in zip(reversed(yes), reversed(no), strict=True):
-        chosen = writer.select(condition, writer.constant(a, x), writer.constant(b, x))
-        result = chosen if result is None else writer.fma(result, x, chosen)
+    chosen = [
+        writer.select(condition, writer.constant(a, x), writer.constant(b, x))
+        for a, b in zip(yes, no, strict=True)
+    ]
+    return evaluate_polynomial(writer, x, chosen)
+
+
+def evaluate_polynomial(writer: Writer, x: Value, coefficients: Sequence[Value]) -> Value:
+    """Horner's rule for short polynomials: the fewest instructions; Estrin's for long ones.
+
+    A long chain of dependent fmas would leave the processor waiting. The two lowest steps stay
+    Horner's: they decide the rounding error.
+    """
+    horner = len(coefficients) if len(coefficients) <= LONGEST_HORNER else 2
+    result = estrin(writer, x, coefficients[horner:])
+    for coefficient in reversed(coefficients[:horner]):
+        result = coefficient if result is None else writer.fma(result, x, coefficient)
     assert result is not None
     return result
+
+
+def estrin(writer: Writer, x: Value, coefficients: Sequence[Value]) -> Value | None:
+    """Neighbours are joined pair by pair, with x, x^2, x^4, ...; None without coefficients."""
+    terms = list(coefficients)
+    while len(terms) > 1:
+        joined = [writer.fma(b, x, a) for a, b in zip(terms[::2], terms[1::2])]
+        terms = joined + terms[2 * len(joined) :]
+        if len(terms) > 1:
+            x = writer.fmul(x, x)
+    return terms[0] if terms else None
 
 
 # limits and special values
@@ -103,13 +122,6 @@ def two_product(writer: Writer, a: Value, b: Value) -> Pair:
     return Pair(high, writer.fma(a, b, writer.fneg(high)))
 
 
-def add_pairs(writer: Writer, a: Pair, b: Pair) -> Pair:
-    """a + b, where |a.high| >= |b.high| or a.high is 0."""
-    total = fast_two_sum(writer, a.high, b.high)
-    low = writer.fadd(total.low, writer.fadd(a.low, b.low))
-    return fast_two_sum(writer, total.high, low)
-
-
 def multiply_pairs(writer: Writer, a: Pair, b: Pair) -> Pair:
     """a * b, not renormalised: low may exceed half an ULP of high slightly."""
     product = two_product(writer, a.high, b.high)
@@ -118,14 +130,14 @@ def multiply_pairs(writer: Writer, a: Pair, b: Pair) -> Pair:
 
 
 def divide_pairs(writer: Writer, numerator: Pair, denominator: Pair) -> Pair:
-    """numerator / denominator to about twice the working precision."""
+    """numerator / denominator to about twice the working precision, not renormalised."""
     one = writer.constant(1.0, numerator.high)
     reciprocal = writer.fdiv(one, denominator.high)
     high = writer.fmul(numerator.high, reciprocal)
     negative = writer.fneg(high)
     rest = writer.fma(negative, denominator.high, numerator.high)
     rest = writer.fadd(rest, writer.fma(negative, denominator.low, numerator.low))
-    return fast_two_sum(writer, high, writer.fmul(rest, reciprocal))
+    return Pair(high, writer.fmul(rest, reciprocal))
 
 
 # integers in floats, powers of two

@@ -59,7 +59,7 @@ def long_log2(writer: Writer, x: Value) -> Pair:
     log = Pair(sum.high, writer.fadd(sum.low, writer.fadd(v.low, tail.low)))
     log = multiply_pairs(writer, log, constant_pair(writer, LOG2_E, x))
     sum = fast_two_sum(writer, n, log.high)
-    return fast_two_sum(writer, sum.high, writer.fadd(sum.low, log.low))
+    return Pair(sum.high, writer.fadd(sum.low, log.low))
 
 
 def add_to_constant(writer: Writer, parts: tuple[float, float], x: Pair) -> Pair:

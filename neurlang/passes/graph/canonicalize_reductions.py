@@ -57,27 +57,19 @@ def _runs(axes: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _one_run(node: Node, source: Node, run: tuple[int, int]) -> Node:
+    """Reduce neighbouring axes as one; kept axes of size 1 behind them would hide a last axis."""
     start, stop = run
     before, after = source.shape[:start], source.shape[stop:]
     count = math.prod(source.shape[start:stop])
     if count == 1:
         return _reshape(source, (*before, *after), node)
     outer, right = math.prod(before), math.prod(after)
-    flat = _reshape(source, _without_ones(outer, count, right), node)
-    axis = 0 if outer == 1 else 1
-    reduced = _long(node, flat, axis) if _is_long(outer, count, right) else None
+    behind = after if right != 1 else ()
+    flat = _reshape(source, (*before, count, *behind), node)
+    reduced = _long(node, flat, start) if _is_long(outer, count, right) else None
     if reduced is None:
-        reduced = make_node(node.op, [flat], node.where, axes=(axis,))
+        reduced = make_node(node.op, [flat], node.where, axes=(start,))
     return _reshape(reduced, (*before, *after), node)
-
-
-def _without_ones(outer: int, count: int, right: int) -> Shape:
-    shape = [count]
-    if outer != 1:
-        shape.insert(0, outer)
-    if right != 1:
-        shape.append(right)
-    return tuple(shape)
 
 
 def _is_long(outer: int, count: int, right: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurlang.ir.graph import Node, make_constant
-from neurlang.passes.rules import Make
+from neurlang.passes.rules import Make, make_plainly
 
 ViewRule = Callable[[Node, Make], Node | None]
 
@@ -173,3 +173,13 @@ VIEW_RULES: dict[str, ViewRule] = {
     "argmax": _simpler_arg_reduce,
     "argmin": _simpler_arg_reduce,
 }
+
+
+def simplest_view(node: Node) -> Node:
+    """The view with the views below it merged into it, or the source where nothing is left."""
+    while node.op in VIEW_RULES:
+        found = VIEW_RULES[node.op](node, make_plainly)
+        if found is None:
+            break
+        node = found
+    return node

@@ -165,3 +165,20 @@ def _accumulators(rows: int, columns: int, width: int, registers: int) -> tuple[
         if score is None or found < score:
             best, score = (height, vectors), found
     return best
+
+
+BLOCK_ROWS = 32  # rows of a block where one access runs across the others
+CACHE_LINE = 64
+
+
+def line_elements(body: Sequence[Statement]) -> int:
+    """Elements of a cache line, for the narrowest dtype that is loaded or stored."""
+    size = 8
+    for statement in walk(body):
+        if isinstance(statement, Store):
+            size = min(size, statement.buffer.dtype.itemsize)
+        for expression in expressions_of(statement):
+            for part in parts(expression):
+                if isinstance(part, Load):
+                    size = min(size, part.dtype.itemsize)
+    return CACHE_LINE // size

@@ -179,7 +179,7 @@ class _Reduction:
         ]
         result = self._each(start, u, self.count)
         blocks, rest = divmod(self.length, size)
-        b = Var("b", 0, blocks * size - size)
+        b = Var("block", 0, blocks * size - size)
         base = affine(b) + self.loop.start
         block = self._initial(self.sums) + self._sweep(base, size)
         result.append(
