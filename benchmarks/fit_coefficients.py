@@ -204,6 +204,12 @@ def rate_of_erfc(x: mpf) -> mpf:
     return -mpmath.log(mpmath.erfc(x), 2) / x
 
 
+def erf_weight(u: mpf) -> mpf:
+    """The relative weight of tail_of_erf."""
+    x = mpmath.sqrt(u)
+    return x / mpmath.erf(x)
+
+
 def weight_of_rate(x: mpf) -> mpf:
     """How an error of rate_of_erfc changes erf(x) = 1 - 2^(-x rate)."""
     return mpmath.erfc(x) * LN2 * x / mpmath.erf(x)
@@ -256,7 +262,7 @@ def tasks() -> dict[str, dict[str, Fit]]:
         },
         "EXP2_TAIL": {
             "float": Fit(tail_of_exp2, -0.5, 0.5, 5, exp2_weight, "float", 3, 0.01),
-            "double": Fit(tail_of_exp2, -0.5, 0.5, 10, exp2_weight, "double", 3, 0.01),
+            "double": Fit(tail_of_exp2, -0.5, 0.5, 11, exp2_weight, "double", 3, 0.01),
         },
         "COSH_TAIL": {
             "float": Fit(tail_of_cosh, NEAR_ZERO, HALF_LN2**2, 3, square, "float", 1),
@@ -268,15 +274,15 @@ def tasks() -> dict[str, dict[str, Fit]]:
         },
         "TANH_TAIL": {
             "float": Fit(tail_of_tanh, NEAR_ZERO, 0.39, 5, cube_over(mpmath.tanh), "float", 1),
-            "double": Fit(tail_of_tanh, NEAR_ZERO, 0.36, 11, cube_over(mpmath.tanh), "double", 1),
+            "double": Fit(tail_of_tanh, NEAR_ZERO, 0.4, 12, cube_over(mpmath.tanh), "double", 1),
         },
         "EXPM1_TAIL": {
             "float": Fit(tail_of_exp, *span, 5, exp_weight, "float", 3, 0.01),
-            "double": Fit(tail_of_exp, *span, 11, exp_weight, "double", 3, 0.01),
+            "double": Fit(tail_of_exp, *span, 12, exp_weight, "double", 3, 0.01),
         },
         "ERF_TAIL": {
-            "float": Fit(tail_of_erf, NEAR_ZERO, 1.0, 7, one, "float", 2),
-            "double": Fit(tail_of_erf, NEAR_ZERO, 1.0, 18, one, "double", 2),
+            "float": Fit(tail_of_erf, NEAR_ZERO, 1.25, 7, erf_weight, "float", 3),
+            "double": Fit(tail_of_erf, NEAR_ZERO, 1.25, 18, erf_weight, "double", 6),
         },
         "ERFC_RATE": {
             "float": Fit(rate_of_erfc, 1.0, 4, 7, weight_of_rate, "float"),

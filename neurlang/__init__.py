@@ -31,6 +31,7 @@ from neurlang.frontend.ordering import *
 from neurlang.frontend.rearrange import *
 from neurlang.frontend.reductions import *
 from neurlang.frontend.signature import ShapeDtype
+from neurlang.inspect import explain, inspect
 from neurlang.ir.interpret import interpret
 from neurlang.jit import cache, jit
 from neurlang.settings import options

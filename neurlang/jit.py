@@ -33,6 +33,7 @@ from neurlang.ir.interpret import interpret
 
 if TYPE_CHECKING:
     from neurlang.executable import Executable
+    from neurlang.inspect import Explanation, Stages
     from neurlang.pipeline import Compilation
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
@@ -317,9 +318,18 @@ class JitFunction:
         return self.trace(*args, **kwargs).lower()
 
     def inspect(self, *args: Any, **kwargs: Any) -> Stages:
-        """The five texts for these arguments."""
-        lowered = self.lower(*args, **kwargs)
-        return Stages({stage: lowered.as_text(stage) for stage in STAGES})
+        """The five texts for these arguments, by stage; see `neurlang.inspect`."""
+        # Deferred: the inspection stands above this module.
+        from neurlang.inspect import inspect as inspect_function
+
+        return inspect_function(self, *args, **kwargs)
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """What the compiler does for these arguments and why; prints as a report."""
+        # Deferred: the inspection stands above this module.
+        from neurlang.inspect import explain
+
+        return explain(self, *args, **kwargs)
 
     def cache_info(self) -> CacheInfo:
         """Hits and misses of this function's programs."""
@@ -330,13 +340,6 @@ class JitFunction:
         with self.lock:
             self.programs.clear()
             self.entry, self.generation, self.hits = None, -1, 0
-
-
-class Stages(dict[str, str]):
-    """The five texts of a program by stage; prints them one after the other."""
-
-    def __str__(self) -> str:
-        return "\n\n".join(f"== {stage} ==\n{text}" for stage, text in self.items())
 
 
 def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:

@@ -95,6 +95,7 @@ class _Function:
         self.writer = Writer(shared.module, signature)
         self.worker = worker
         self.vars: dict[Var, Value | int] = {}
+        self.ahead: dict[Var, int] = {}  # what an unrolled copy adds to its loop's variable
         self.registers: dict[Place, Value] = {}
         self.pointers: dict[Buffer, Value] = {}
         self.lane: Var | None = None
@@ -127,6 +128,8 @@ class _Function:
             match statement:
                 case For():
                     self._for(statement)
+                case Let(register, Literal(value=value, dtype=dtype), index):
+                    self._set(register, index, constant_value(value, dtype, register.lanes))
                 case Let(register, value, index) | Update(register, "set", value, index):
                     self._set(register, index, self._value(value))
                 case Update(register, op, value, index):
@@ -231,15 +234,13 @@ class _Function:
         for place, (value, _) in phis.items():
             self.registers[place] = value
         known = dict(self.bases)
+        self.vars[loop.var] = counter[0]
         for copy in range(loop.unroll):
-            here = counter[0]
-            if copy:
-                here = writer.add(here, constant(copy * loop.step, "i64"))
-            self.vars[loop.var] = here
+            self.ahead[loop.var] = copy * loop.step
             if masked:
-                self.mask = self._active(here, stop, loop.step)
-            self.bases = dict(known)
+                self.mask = self._active(counter[0], stop, loop.step)
             self.body(loop.body)
+        self.ahead[loop.var] = 0
         self.bases = known
         step = constant(loop.step * loop.unroll, "i64")
         following = writer.value(f"add nuw nsw {counter[0]}, {step.text}", "i64")
@@ -290,7 +291,12 @@ class _Function:
         number = index.constant
         total: Value | None = None
         for atom, coefficient in index.terms:
-            value = self.vars[atom] if isinstance(atom, Var) else self.registers[(atom, ())]
+            value: Value | int
+            if isinstance(atom, Var):
+                value = self.vars[atom]
+                number += self.ahead.get(atom, 0) * coefficient
+            else:
+                value = self.registers[(atom, ())]
             if isinstance(value, int):
                 number += value * coefficient
                 continue
@@ -318,6 +324,8 @@ class _Function:
         rest = []
         for atom, coefficient in flat.terms:
             value = self.vars.get(atom) if isinstance(atom, Var) else None
+            if isinstance(atom, Var):
+                number += self.ahead.get(atom, 0) * coefficient
             if isinstance(value, int):
                 number += value * coefficient
             else:
@@ -325,13 +333,21 @@ class _Function:
         registers = (self.registers[(a, ())].text for a, _ in rest if isinstance(a, Register))
         key = (buffer, tuple(rest), tuple(registers))
         if key not in self.bases:
-            index = self._affine(Affine(0, tuple(rest)))
-            pointer = self.pointers[buffer]
-            if not isinstance(index, int):
-                pointer = self.writer.offset(pointer, index, element)
-            self.bases[key] = pointer
+            self.bases[key] = self._base(buffer, Affine(0, tuple(rest)), element)
         base = self.bases[key]
         return self.writer.offset(base, number, element) if number else base
+
+    def _base(self, buffer: Buffer, variable: Affine, element: str) -> Value:
+        """The buffer's start plus what varies in an index."""
+        ahead = sum(
+            self.ahead.get(atom, 0) * coefficient
+            for atom, coefficient in variable.terms
+            if isinstance(atom, Var)
+        )
+        index = self._affine(variable + -ahead)
+        if isinstance(index, int):
+            return self.pointers[buffer]
+        return self.writer.offset(self.pointers[buffer], index, element)
 
     def _addresses(self, buffer: Buffer, flat: Affine, stride: int | None) -> Value:
         """A vector of addresses, one a lane."""
@@ -456,7 +472,12 @@ class _Function:
     def _apply(self, op: str, args: Sequence[Expression], dtype: DType) -> Value:
         values = [self._value(arg) for arg in args]
         lanes = max(value.lanes for value in values)
-        values = [self._widened(value, lanes) for value in values]
+        values = [
+            constant_value(arg.value, arg.dtype, lanes)
+            if isinstance(arg, Literal)
+            else self._widened(value, lanes)
+            for arg, value in zip(args, values)
+        ]
         source = args[-1].dtype
         return emit_op(self.writer, op, values, source, dtype)
 

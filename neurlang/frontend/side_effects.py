@@ -73,4 +73,7 @@ def _state(generator: Any) -> Any:
     if generator is random or isinstance(generator, random.Random):
         return generator.getstate()
     bits = getattr(generator, "bit_generator", None) or generator._bit_generator
-    return repr(bits.state)
+    state = bits.state
+    if state["bit_generator"] == "MT19937":
+        return state["state"]["key"].tobytes(), state["state"]["pos"]
+    return repr(state)

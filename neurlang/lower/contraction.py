@@ -356,6 +356,8 @@ class _Product:
     def _multiply(self, a: Expression, b: Expression, c: Expression) -> Expression:
         if self.dtype.kind == "b":
             return Apply("or", (Apply("and", (a, b), self.dtype), c), self.dtype)
+        if self.dtype.kind != "f":
+            return Apply("add", (Apply("mul", (a, b), self.dtype), c), self.dtype)
         return Apply("fma", (a, b, c), self.dtype)
 
     def _right_vectors(self, vectors: Register, columns: Columns, k: Affine) -> list[Statement]:

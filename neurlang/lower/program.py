@@ -207,8 +207,8 @@ class _Lowering:
     def _temporaries(self, steps: Sequence[Step]) -> set[Buffer]:
         fixed = {*self.outputs.values(), *self.places}
         fixed |= {self.buffers[param] for param in self.graph.params}
-        written = {buffer for step in steps for buffer in step.outputs}
-        return written - fixed
+        used = {buffer for step in steps for buffer in (*step.inputs, *step.outputs)}
+        return used - fixed
 
 
 def _buffer(name: str, type: Type) -> Buffer:

@@ -247,6 +247,16 @@ def _fits(pattern: Pattern, node: Node, bindings: dict[str, Node]) -> bool:
     return False
 
 
+def head(pattern: Pattern) -> str | None:
+    """The only op that a node may have to fit a pattern; None where any may."""
+    match pattern:
+        case Apply(name):
+            return name
+        case Literal() | ConstantHole():
+            return "const"
+    return None
+
+
 def same(a: Node, b: Node) -> bool:
     """Whether two nodes are one, or splats of the same bits."""
     if a is b:

@@ -23,6 +23,7 @@ from neurlang.codegen.mathlib.common import (
     power_from_bits,
     rounding_shift,
     scale_by_power,
+    select_constant,
     selected_polynomial,
     through_double,
     two_product,
@@ -32,7 +33,7 @@ from neurlang.codegen.mathlib.exponential import reduce_exp_pair
 from neurlang.codegen.writer import Value, Writer
 
 # The square of |x| below which erf is an odd polynomial, and |x| from which it rounds to 1.
-ERF_NEAR = {"float": 1.0, "double": 1.0}
+ERF_NEAR = {"float": 1.25, "double": 1.25}
 ERF_ONE = {"float": 4.0, "double": 6.0}
 # Beyond these |x|, erfc rounds to 0.
 ERFC_ZERO = {"float": 10.1, "double": 27.3}
@@ -50,7 +51,11 @@ def emit_erf(writer: Writer, x: Value) -> Value:
     square = writer.fmul(y, y)
     near = writer.fcmp("olt", square, writer.constant(ERF_NEAR[scalar], x))
     z = writer.select(near, square, y)
-    q = selected_polynomial(writer, near, z, ERF_TAIL[scalar], ERFC_RATE[scalar])
+    (a0, a1, *a), (b0, b1, *b) = ERF_TAIL[scalar], ERFC_RATE[scalar]
+    # c0 + c1 z + z^2 q(z) in this order: c1 + z q(z) would be rounded when it is still large.
+    q = selected_polynomial(writer, near, z, a, b)
+    q = writer.fma(writer.fmul(z, z), q, select_constant(writer, near, z, a0, b0))
+    q = writer.fma(z, select_constant(writer, near, z, a1, b1), q)
     shift = writer.constant(rounding_shift(scalar, EXPONENT_BIAS[scalar]), x)
     shifted = writer.fma(writer.fneg(y), q, shift)
     fraction = writer.fma(y, q, writer.fsub(shifted, shift))

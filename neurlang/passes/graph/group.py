@@ -29,6 +29,7 @@ from neurlang.ir.access import (
 from neurlang.ir.graph import Graph, Node
 from neurlang.ir.loops import ZERO, Affine
 from neurlang.ir.ops import OPS
+from neurlang.ir.text import node_names
 from neurlang.ir.types import Shape
 
 RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more than a store
@@ -39,7 +40,10 @@ OWN_KERNEL = ("dot", "scatter", "update", "sort", "argsort", "cumulative")
 
 @dataclass(eq=False)
 class Group:
-    """One kernel: its anchors in order. `split` is the number of outer axes once known."""
+    """One kernel: its anchors in order. `outer` is the space of its rows once one is known.
+
+    `reasons` say for each anchor why it joined, or why it started the kernel.
+    """
 
     kind: str
     anchors: list[Node]
@@ -62,9 +66,10 @@ class Plan:
 def group(graph: Graph, fuse: bool = True) -> Plan:
     """Choose anchors and groups; repeats with more anchors until nothing costly is recomputed."""
     position = {node: number for number, node in enumerate(graph.nodes)}
+    names = {node: f"{node.op} {name}" for node, name in node_names(graph).items()}
     anchors = _first_anchors(graph, fuse)
     while True:
-        grouping = _Grouping(graph, position, anchors, fuse)
+        grouping = _Grouping(graph, position, names, anchors, fuse)
         more = grouping.run() - anchors
         if not more:
             return Plan(tuple(_in_order(grouping.groups)), frozenset(anchors))
@@ -118,10 +123,16 @@ class _Grouping:
     """One attempt with a given set of anchors."""
 
     def __init__(
-        self, graph: Graph, position: dict[Node, int], anchors: set[Node], fuse: bool
+        self,
+        graph: Graph,
+        position: dict[Node, int],
+        names: dict[Node, str],
+        anchors: set[Node],
+        fuse: bool,
     ) -> None:
         self.graph = graph
         self.position = position
+        self.names = names
         self.anchors = anchors
         self.fuse = fuse
         self.groups: list[Group] = []
@@ -154,7 +165,7 @@ class _Grouping:
         if node.kind == "reduce" or node.op in OWN_KERNEL:
             self.more.update(found for found in self.visited if found.op in ("pad", "concat"))
         needs = {self.group_of[found].number for found in reached if found in self.group_of}
-        chosen = self._choose(node, reached, needs) if self.fuse else None
+        chosen, reason = self._choose(node, reached, needs)
         if chosen is None:
             kind = node.op if node.op in OWN_KERNEL else "rows"
             space, outer = space_of(node)
@@ -162,6 +173,7 @@ class _Grouping:
             chosen.number = len(self.groups)
             self.groups.append(chosen)
         chosen.anchors.append(node)
+        chosen.reasons.append(f"{self.names[node]} {reason}")
         chosen.pieces |= self._has_pieces()
         if node.kind == "reduce" and chosen.outer is None:
             chosen.outer = node.shape
@@ -242,17 +254,33 @@ class _Grouping:
 
     def _choose(
         self, node: Node, reached: dict[Node, set[Indices]], needs: set[int]
-    ) -> Group | None:
-        """The latest group that the node may join."""
+    ) -> tuple[Group | None, str]:
+        """The latest group that the node may join, or None where it starts one; and why."""
+        if not self.fuse:
+            return None, "starts a kernel: fusion is off"
         if node.op in OWN_KERNEL:
-            return None
+            return None, f"starts a kernel: a {node.op} has loops of its own"
         candidates = {self.group_of[found].number for found in reached}
         candidates |= {g.number for g in self.groups[-4:] if self._same_space(g, node)}
+        reason = "starts a kernel"
         for number in sorted(candidates, reverse=True):
             found = self.groups[number]
-            if self._fits(found, node, reached) and not self._cycle(found, needs):
-                return found
-        return None
+            obstacle = self._obstacle(found, node, reached)
+            if not obstacle and self._cycle(found, needs):
+                obstacle = "another kernel must run between them"
+            if not obstacle:
+                return found, self._common(found, node, reached)
+            if reason == "starts a kernel":
+                reason += f", apart from {self.names[found.anchors[0]]}: {obstacle}"
+        return None, reason
+
+    def _common(self, found: Group, node: Node, reached: dict[Node, set[Indices]]) -> str:
+        """Why a node joined a group: what it reads there, or the space that both iterate over."""
+        read = [self.names[anchor] for anchor in found.anchors if anchor in reached]
+        outer = node.shape if node.kind == "reduce" or found.outer is None else found.outer
+        what = "rows" if outer != space_of(node)[0] else "elements"
+        source = f"reads {read[-1]} at the" if read else "the"
+        return f"joins: {source} same {what} {list(outer)}"
 
     def _same_space(self, found: Group, node: Node) -> bool:
         return found.kind == "rows" and found.shape == space_of(node)[0]
@@ -270,50 +298,69 @@ class _Grouping:
             stack.extend(fresh)
         return False
 
-    def _fits(self, found: Group, node: Node, reached: dict[Node, set[Indices]]) -> bool:
+    def _obstacle(self, found: Group, node: Node, reached: dict[Node, set[Indices]]) -> str:
+        """What keeps a node out of a group; the empty text where nothing does."""
         members = {anchor: reached[anchor] for anchor in found.anchors if anchor in reached}
         if found.kind == "dot":
-            (product,) = found.anchors[:1]
-            pure = node.kind == "map" and node.shape == product.shape
-            exact = all(
-                index == self.outer_index for places in members.values() for index in places
-            )
-            return pure and exact and len(found.anchors) == 1 and bool(members)
+            return self._product_obstacle(found, node, members)
         if found.kind != "rows":
-            return False
-        if node.kind != "reduce" and (node.op in ("pad", "concat") or self._has_pieces()):
-            return False
+            return f"a {found.kind} has loops of its own"
         if node.kind == "reduce":
-            return self._reduce_fits(found, node, members)
-        return self._map_fits(found, node, members)
+            return self._reduce_obstacle(found, node, members)
+        if node.op in ("pad", "concat") or self._has_pieces():
+            return "it is made of pieces"
+        return self._map_obstacle(found, node, members)
 
     def _has_pieces(self) -> bool:
         return any(found.op in ("pad", "concat") for found in self.visited)
 
-    def _reduce_fits(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> bool:
-        space, outer = space_of(node)
-        if found.shape != space or found.outer not in (None, outer) or not is_trailing(node):
-            return False
-        if found.pieces:  # the loops are cut where pieces change; a row cannot be
-            return False
-        if any(a.kind == "reduce" and not is_trailing(a) for a in found.anchors):
-            return False
-        if found.outer is None and not _rows_worth_it(outer, space):
-            return False
-        return self._at_outer(members, self.outer_index, len(outer))
+    def _product_obstacle(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> str:
+        if node.kind != "map" or node.shape != found.anchors[0].shape:
+            return "only maps of the product's shape follow it in its kernel"
+        if len(found.anchors) > 1:
+            return "the product has its last step already"
+        if not members or not self._at_outer(members, self.outer_index, len(node.shape)):
+            return "it reads the product at other places than its own"
+        return ""
 
-    def _map_fits(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> bool:
-        if found.outer is None:
-            return node.shape == found.shape and self._at_outer(
-                members, self.outer_index, len(node.shape)
+    def _reduce_obstacle(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> str:
+        space, outer = space_of(node)
+        if found.shape != space:
+            return f"it iterates over {list(space)}, not {list(found.shape)}"
+        if found.outer not in (None, outer):
+            return f"it has rows {list(outer)}, not {list(found.outer or ())}"
+        if not is_trailing(node) or any(
+            a.kind == "reduce" and not is_trailing(a) for a in found.anchors
+        ):
+            return "one of them runs down columns"
+        if found.pieces:  # the loops are cut where pieces change; a row cannot be
+            return "the rows are made of pieces"
+        if found.outer is None and not _rows_worth_it(outer, space):
+            return "long rows are too few to be one thread's work each"
+        if not self._at_outer(members, self.outer_index, len(outer)):
+            return "it reads other rows than its own"
+        return ""
+
+    def _map_obstacle(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> str:
+        if found.outer is None and node.shape != found.shape:
+            return f"it iterates over {list(node.shape)}, not {list(found.shape)}"
+        if found.outer is None or node.shape == found.outer:
+            rank = len(node.shape)
+        elif node.shape == found.shape:
+            rank = len(found.outer)
+            if any(a.kind == "reduce" and not is_trailing(a) for a in found.anchors):
+                return "the reduction runs down columns"
+            if not _rows_worth_it(found.outer, found.shape):
+                return "long rows are too few to be one thread's work each"
+        else:
+            return f"it iterates over {list(node.shape)}, not rows {list(found.outer)}"
+        if found.outer is not None and not members:
+            return "it reads nothing of theirs"
+        if not self._at_outer(members, self.outer_index[:rank], rank):
+            return (
+                f"it reads other {'elements' if rank == len(node.shape) else 'rows'} than its own"
             )
-        if node.shape == found.outer:
-            return bool(members) and self._at_outer(members, self.outer_index, len(found.outer))
-        columns = any(a.kind == "reduce" and not is_trailing(a) for a in found.anchors)
-        if node.shape != found.shape or columns or not _rows_worth_it(found.outer, found.shape):
-            return False
-        rank = len(found.outer)
-        return bool(members) and self._at_outer(members, self.outer_index[:rank], rank)
+        return ""
 
     def _at_outer(self, members: dict[Node, set[Indices]], outer: Indices, rank: int) -> bool:
         return all(index[:rank] == outer[:rank] for places in members.values() for index in places)

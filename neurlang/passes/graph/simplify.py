@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from neurlang.passes.rules import (
     computed,
     constant,
     equal,
+    head,
     instantiate,
     less,
     less_equal,
@@ -261,31 +262,40 @@ def _rules_by_op(fast_math: bool) -> dict[str, tuple[Rule, ...]]:
     return {name: tuple(rules) for name, rules in table.items()}
 
 
+@lru_cache(maxsize=1 << 12)
+def _candidates(name: str, args: tuple[str, ...], fast_math: bool) -> tuple[Rule, ...]:
+    """The rules that may fit an op on arguments of these ops: for most nodes few or none."""
+    return tuple(
+        found
+        for found in _rules_by_op(fast_math).get(name, ())
+        if all(head(part) in (None, arg) for part, arg in zip(found.pattern.args, args))
+    )
+
+
 def simplify(graph: Graph, fast_math: bool = False) -> Graph:
     """Rewrite nodes by the algebra of `RULES` and by what is known of views.
 
     Bit for bit the same values, unless `fast_math`. Needs constants folded; leaves dead nodes
     behind. One forward walk: arguments are simple already when a node is looked at.
     """
-    rules = _rules_by_op(fast_math)
-    return rebuild(graph, lambda node, args: _settle(with_args(node, args), rules, STEPS))
+    return rebuild(graph, lambda node, args: _settle(with_args(node, args), fast_math, STEPS))
 
 
-def _settle(node: Node, rules: dict[str, tuple[Rule, ...]], steps: int) -> Node:
-    """Rewrite until nothing fits; the arguments of a replacement are settled as they are made."""
+def _settle(node: Node, fast_math: bool, steps: int) -> Node:
+    """Rewrite until nothing fits; the arguments of a replacement are settled as they are used."""
     for left in range(steps, 0, -1):
-        found = _rewrite(node, rules, left)
+        found = _rewrite(node, fast_math, left)
         if found is None:
             break
         node = found
     return node
 
 
-def _rewrite(node: Node, rules: dict[str, tuple[Rule, ...]], steps: int) -> Node | None:
+def _rewrite(node: Node, fast_math: bool, steps: int) -> Node | None:
     fresh: set[Node] = set()
 
     def make(name: str, args: Sequence[Node], attrs: dict[str, Any]) -> Node:
-        settled = [_settle(arg, rules, steps // 4) if arg in fresh else arg for arg in args]
+        settled = [_settle(arg, fast_math, steps // 4) if arg in fresh else arg for arg in args]
         made = make_node(name, settled, node.where, **attrs)
         fresh.add(made)
         return made
@@ -293,7 +303,7 @@ def _rewrite(node: Node, rules: dict[str, tuple[Rule, ...]], steps: int) -> Node
     view_rule = VIEW_RULES.get(node.op)
     if view_rule is not None:
         return view_rule(node, make)
-    for candidate in rules.get(node.op, ()):
+    for candidate in _candidates(node.op, tuple(arg.op for arg in node.args), fast_math):
         bindings = match(candidate, node)
         if bindings is not None:
             return instantiate(candidate.replacement, bindings, node.type, make)

@@ -9,6 +9,7 @@ from neurlang.ir.loops import (
     Affine,
     Apply,
     Atom,
+    Buffer,
     Check,
     Expression,
     For,
@@ -76,10 +77,13 @@ def _merges(index: Affine, outer: For, inner: For) -> bool:
 def _flatten(body: Sequence[Statement], outer: For, inner: For, var: Var) -> tuple[Statement, ...]:
     table: dict[Atom, Affine] = {outer.var: Affine(), inner.var: affine(var)}
 
+    def place(buffer: Buffer, index: Sequence[Affine]) -> tuple[Affine, ...]:
+        return (buffer.flat(index).substitute(table),) if index else ()
+
     def value(expression: Expression) -> Expression:
         match expression:
             case Load(buffer=buffer, index=index):
-                return Load(buffer, (buffer.flat(index).substitute(table),))
+                return Load(buffer, place(buffer, index))
             case Index(value=index, dtype=dtype):
                 return Index(index.substitute(table), dtype)
             case Apply(op=op, args=args, dtype=dtype):
@@ -98,8 +102,7 @@ def _flatten(body: Sequence[Statement], outer: For, inner: For, var: Var) -> tup
             case Check():
                 result.append(replace(statement, condition=value(statement.condition)))
             case Store(buffer, index, stored, streaming):
-                flat = buffer.flat(index).substitute(table)
-                result.append(Store(buffer, (flat,), value(stored), streaming))
+                result.append(Store(buffer, place(buffer, index), value(stored), streaming))
             case _:
                 result.append(statement)
     return tuple(result)
