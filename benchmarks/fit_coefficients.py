@@ -281,12 +281,12 @@ def tasks() -> dict[str, dict[str, Fit]]:
             "double": Fit(tail_of_exp, *span, 12, exp_weight, "double", 3, 0.01),
         },
         "ERF_TAIL": {
-            "float": Fit(tail_of_erf, NEAR_ZERO, 1.25, 7, erf_weight, "float", 3),
-            "double": Fit(tail_of_erf, NEAR_ZERO, 1.25, 18, erf_weight, "double", 6),
+            "float": Fit(tail_of_erf, NEAR_ZERO, 0.9, 7, erf_weight, "float", 4),
+            "double": Fit(tail_of_erf, NEAR_ZERO, 0.9, 18, erf_weight, "double"),
         },
         "ERFC_RATE": {
-            "float": Fit(rate_of_erfc, 1.0, 4, 7, weight_of_rate, "float"),
-            "double": Fit(rate_of_erfc, 1.0, 6, 18, weight_of_rate, "double"),
+            "float": Fit(rate_of_erfc, 0.945, 4, 7, weight_of_rate, "float"),
+            "double": Fit(rate_of_erfc, 0.945, 6, 18, weight_of_rate, "double"),
         },
         "ERFC": {
             "float": Fit(rate_of_erfc, NEAR_ZERO, 10.1, 20, linear),

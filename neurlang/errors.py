@@ -5,12 +5,19 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_FOREIGN = (os.sep + "numpy" + os.sep, "<frozen", "<__array_function__")
+import numpy as np
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+_INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+_FOREIGN = (PACKAGE, os.path.dirname(np.__file__) + os.sep, "<frozen", "<__array_function__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +41,19 @@ class Where:
         return f"{self}: {source}" if source else str(self)
 
 
+@lru_cache(maxsize=4096)
+def is_user_file(file: str) -> bool:
+    """Whether a file belongs neither to neurlang nor to NumPy nor to Python itself."""
+    if file.startswith(_FOREIGN):
+        return False
+    return not file.startswith(_STANDARD) or any(part in file for part in _INSTALLED)
+
+
 def user_frame() -> FrameType | None:
-    """The innermost frame that belongs neither to neurlang nor to NumPy."""
+    """The innermost frame that belongs to the user."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) and not any(part in file for part in _FOREIGN):
+        if is_user_file(frame.f_code.co_filename):
             return frame
         frame = frame.f_back
     return None
@@ -49,6 +63,19 @@ def user_line() -> Where | None:
     """The user's line that is being run."""
     frame = user_frame()
     return None if frame is None else Where(frame.f_code.co_filename, frame.f_lineno)
+
+
+def definition(function: Callable[..., Any]) -> Where | None:
+    """The line on which a function's `def` stands, below its decorators."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+    line = code.co_firstlineno
+    if code.co_name != "<lambda>":
+        for number in range(line, line + 100):
+            if linecache.getline(code.co_filename, number).lstrip().startswith(("def ", "async ")):
+                return Where(code.co_filename, number)
+    return Where(code.co_filename, line)
 
 
 class NeurlangError(Exception):
@@ -68,7 +95,7 @@ class NeurlangError(Exception):
     ) -> None:
         self.what = what
         self.where = where or user_line()
-        self.origin = origin
+        self.origin = origin = None if origin == self.where else origin
         self.hint = hint
         lines = [what]
         if self.where is not None:
@@ -78,6 +105,16 @@ class NeurlangError(Exception):
         if hint:
             lines.append(f"  hint: {hint}")
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> Any:
+        return _restored, (type(self), self.what, self.where, self.origin, self.hint)
+
+
+def _restored(
+    kind: type[NeurlangError], what: str, where: Where, origin: Where | None, hint: str | None
+) -> NeurlangError:
+    """An error that comes from another process."""
+    return kind(what, where=where, origin=origin, hint=hint)
 
 
 class ShapeError(NeurlangError, ValueError):

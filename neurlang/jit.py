@@ -5,23 +5,24 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from neurlang import settings
-from neurlang.errors import NeurlangError, OptionError
-from neurlang.frontend.array import Array, set_executor
+from neurlang.errors import ArgumentError, OptionError
+from neurlang.frontend.array import set_executor
 from neurlang.frontend.signature import (
     Call,
     LeafSpec,
-    ShapeDtype,
     bind,
-    leaf_names,
-    leaf_spec,
+    difference,
+    leaf_specs,
     normalized,
     trace_function,
 )
@@ -30,13 +31,15 @@ from neurlang.frontend.trace import current_trace
 from neurlang.frontend.tree import Structure, flatten, unflatten
 from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
+from neurlang.settings import STAGES, in_force
+from neurlang.stages import Compiled, Lowered, Traced
 
 if TYPE_CHECKING:
     from neurlang.executable import Executable
     from neurlang.inspect import Explanation, Stages
     from neurlang.pipeline import Compilation
 
-STAGES = ("trace", "graph", "loops", "llvm", "asm")
+__all__ = ["STAGES", "CacheInfo", "Compiled", "JitFunction", "Lowered", "Traced", "cache", "jit"]
 
 
 @functools.lru_cache(maxsize=1)
@@ -59,65 +62,6 @@ class CacheInfo(NamedTuple):
     hits: int
     misses: int
     programs: int
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A program for one signature: call it, or look at how it was made."""
-
-    run: Callable[..., Any]
-    lowered: Lowered
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.run(*args, **kwargs)
-
-    def as_text(self, stage: str = "loops") -> str:
-        """The text of a stage: trace, graph, loops, llvm or asm."""
-        return self.lowered.as_text(stage)
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """A program as scheduled loops, not yet compiled."""
-
-    made: Compilation
-    finish: Callable[[], Callable[..., Any]]
-
-    def compile(self) -> Compiled:
-        """Machine code for the loops."""
-        return Compiled(self.finish(), self)
-
-    def as_text(self, stage: str = "loops") -> str:
-        """The text of a stage: trace, graph, loops, llvm or asm."""
-        if stage not in STAGES:
-            raise OptionError(
-                f"there is no stage {stage!r}", hint=f"choose one of {', '.join(STAGES)}"
-            )
-        if stage in ("llvm", "asm") and not self.made.llvm:
-            backend().generate(self.made, None)
-        return self.made.as_text(stage)
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A function's graph for one signature; nothing has been computed."""
-
-    graph: Graph
-    structure: Structure
-    finish_lowering: Callable[[], Lowered]
-
-    @property
-    def out_info(self) -> Any:
-        """Shapes and dtypes of the result, in the result's structure."""
-        types = [ShapeDtype(node.shape, node.dtype) for node in self.graph.outputs]
-        return unflatten(self.structure, types)
-
-    def lower(self) -> Lowered:
-        """Run the passes and choose the loops."""
-        return self.finish_lowering()
-
-    def __str__(self) -> str:
-        return str(self.graph)
 
 
 class _Program:
@@ -167,7 +111,7 @@ class _Program:
             count = len(traced.graph.outputs)
             natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
             self.flat = self.positional() and natural
-            dispatcher = self.owner.dispatch if self.flat else None
+            dispatcher = self.owner._dispatch if self.flat else None
             self.executable = backend().Executable(code, traced.graph, entry, dispatcher)
             return self.executable
 
@@ -210,6 +154,9 @@ def _argument_structure(count: int) -> Structure:
     return _structure_of(((0,) * count, {}))
 
 
+_functions: weakref.WeakSet[JitFunction] = weakref.WeakSet()
+
+
 class JitFunction:
     """A function that is compiled once for every signature it is called with."""
 
@@ -224,66 +171,61 @@ class JitFunction:
     ) -> None:
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
+        if not hasattr(self, "__name__"):
+            self.__name__ = self.__qualname__ = type(function).__name__
         self.signature = _signature_of(function)
         self.static = _static_names(self.signature, static_argnames, static_argnums)
-        if threads is not None and threads < 1:
-            raise OptionError(f"threads is {threads}", hint="give 1 or more")
+        _check_options(threads, fast_math, cache)
         self.threads = threads
         self.fast_math = fast_math
         self.use_disk = cache
-        self.programs: dict[Any, _Program] = {}
         self.lock = threading.Lock()
-        self.entry: Callable[..., Any] | None = None
-        self.generation = -1
-        self.hits = 0
-        self.dispatch = self._dispatch
+        self.programs: dict[Any, _Program] = {}
+        self.fast: tuple[settings.Overrides | None, Callable[..., Any]] = (None, self._dispatch)
+        self.calls = 0
+        self.unusual = 0  # calls that are no hits
+        _functions.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.generation == settings.state.generation and not kwargs:
-            return self.entry(*args)  # type: ignore[misc]  # set together with generation
+        self.calls += 1
+        overrides, entry = self.fast
+        if overrides is in_force() and not kwargs:
+            return entry(*args)
         return self._dispatch(*args, **kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """As a method: the instance is the first argument, static by identity is not assumed."""
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else BoundFunction(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<jit {self.__qualname__}{self.signature or '(...)'}>"
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # found by its name in its module, as functions are
 
     def _dispatch(self, *args: Any, **kwargs: Any) -> Any:
         """The whole way: find the program for the arguments, make it where there is none."""
-        call = self._bind(args, kwargs)
-        if current_trace() is not None or any(
-            isinstance(leaf, Array) and leaf.trace is not None for leaf in call.leaves
-        ):
+        self.unusual += 1
+        call = bind(self.__wrapped__, self.static, args, kwargs, self.signature)
+        if current_trace() is not None:
             return self.__wrapped__(*args, **kwargs)
         program, known = self._program(call)
         if settings.get("disable_jit"):
             return program.interpret(call.leaves)
         built = program.build()
-        self.hits += known
+        self.unusual -= known
         if program.flat and built.entry is not None:
-            self.entry = built.entry
-            self.generation = settings.state.generation
+            self.fast = (in_force(), built.entry)
         return program.run(call.leaves)
 
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        try:
-            return bind(self.__wrapped__, self.static, args, kwargs, self.signature)
-        except NeurlangError:
-            raise
-        except TypeError as error:
-            raise TypeError(f"{self.__name__}: {error}") from None
-
     def _program(self, call: Call) -> tuple[_Program, bool]:
-        try:
-            specs = tuple(leaf_spec(leaf, "") for leaf in call.leaves)
-        except NeurlangError:
-            names = leaf_names(call, self.signature)
-            specs = tuple(leaf_spec(leaf, n) for leaf, n in zip(call.leaves, names))
-        state = settings.state.generation if settings.state.overridden() else 0
-        key = (call.key(), specs, state)
+        """The program for a call, traced; and whether it was there already."""
+        specs = leaf_specs(call, self.signature)
+        key = (call.key(), specs, tuple(sorted(in_force().items())))
         with self.lock:
             found = self.programs.get(key)
             if found is not None:
                 return found, True
+            last = next(reversed(self.programs.values()), None)
             found = self.programs[key] = _Program(self, call, specs)
         try:
             with found.lock:
@@ -292,26 +234,43 @@ class JitFunction:
             with self.lock:
                 self.programs.pop(key, None)
             raise
+        if last is not None and "compile" in settings.get("log"):
+            reason = difference(last.call, last.specs, call, specs, self.signature)
+            print(f"neurlang: {self.__name__} recompiled because {reason}", file=sys.stderr)
         return found, False
 
     # stages
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """The graph for arguments of these shapes and dtypes (arrays or `ShapeDtype`s)."""
-        program, _ = self._program(self._bind(args, kwargs))
+        call = bind(self.__wrapped__, self.static, args, kwargs, self.signature)
+        program, _ = self._program(call)
         traced = program.trace()
 
-        def finish_lowering() -> Lowered:
+        def finish(stage: Traced) -> Lowered:
             made = backend().optimize(traced.graph, program.target, keep_texts=True)
-            return Lowered(made, lambda: self._compiled(program, made))
+            return Lowered(made, stage.out_info, _generate, lambda: self._compiled(program, made))
 
-        return Traced(traced.graph, traced.structure, finish_lowering)
+        return Traced(traced.graph, traced.structure, finish)
 
     def _compiled(self, program: _Program, made: Compilation) -> Callable[..., Any]:
         program.build()
-        if not made.llvm:
-            backend().generate(made, None)
-        return self
+        _generate(made)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            call = bind(self.__wrapped__, self.static, args, kwargs, self.signature)
+            specs = leaf_specs(call, self.signature)
+            if call.key() != program.call.key() or not all(
+                map(LeafSpec.fits, specs, program.specs)
+            ):
+                reason = difference(program.call, program.specs, call, specs, self.signature)
+                raise ArgumentError(
+                    f"{self.__name__} was compiled for other arguments: {reason}",
+                    hint=f"call {self.__name__} itself, which compiles for what it is given",
+                )
+            return program.run(call.leaves)
+
+        return run
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The scheduled loops for arguments of these shapes and dtypes."""
@@ -333,13 +292,46 @@ class JitFunction:
 
     def cache_info(self) -> CacheInfo:
         """Hits and misses of this function's programs."""
-        return CacheInfo(self.hits, len(self.programs), len(self.programs))
+        return CacheInfo(self.calls - self.unusual, len(self.programs), len(self.programs))
 
     def cache_clear(self) -> None:
         """Forget this function's programs."""
         with self.lock:
             self.programs.clear()
-            self.entry, self.generation, self.hits = None, -1, 0
+            self.fast = (None, self._dispatch)
+            self.calls = self.unusual = 0
+
+
+class BoundFunction:
+    """A jitted function as a method: the instance is its first argument."""
+
+    def __init__(self, function: JitFunction, instance: Any) -> None:
+        self.function = function
+        self.instance = instance
+        self.__wrapped__ = MethodType(function.__wrapped__, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self.instance, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.function, name)
+        if name in ("trace", "lower", "inspect", "explain"):
+            return functools.partial(value, self.instance)
+        return value
+
+
+def _generate(made: Compilation) -> None:
+    if not made.llvm:
+        backend().generate(made, None)
+
+
+def _check_options(threads: Any, fast_math: Any, cache: Any) -> None:
+    """OptionError for values that jit does not take."""
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise OptionError(f"threads is {threads!r}", hint="give an integer from 1")
+    for name, value in (("fast_math", fast_math), ("cache", cache)):
+        if type(value) is not bool:
+            raise OptionError(f"{name} is {value!r}", hint="give True or False")
 
 
 def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
@@ -356,13 +348,11 @@ def _static_names(
 ) -> frozenset[str]:
     chosen = {names} if isinstance(names, str) else set(names)
     wanted = [numbers] if isinstance(numbers, int) else list(numbers)
-    if not chosen and not wanted:
-        return frozenset()
     parameters = list(signature.parameters) if signature is not None else []
     for number in wanted:
-        if not -len(parameters) <= number < len(parameters):
+        if type(number) is not int or not -len(parameters) <= number < len(parameters):
             raise OptionError(
-                f"static_argnums names argument {number} of {len(parameters)}",
+                f"static_argnums names argument {number!r} of {len(parameters)}",
                 hint="count the parameters from 0",
             )
         chosen.add(parameters[number])
@@ -418,7 +408,7 @@ def jit(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
         return lambda wrapped: JitFunction(wrapped, **settings)
     if not callable(function):
         raise OptionError(
-            f"jit takes a function, not a {type(function).__name__}",
+            f"jit takes a function, and was given {function!r}",
             hint="write options by name: @jit(threads=2)",
         )
     return JitFunction(function, **settings)
@@ -429,6 +419,8 @@ class _CacheControl:
 
     def clear(self) -> None:
         """Forget every program in memory and delete those on disk."""
+        for function in list(_functions):
+            function.cache_clear()
         backend().clear()
         backend().disk_cache().clear()
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from neurlang.errors import OptionError
+
+STAGES = ("trace", "graph", "loops", "llvm", "asm")
+TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
 
 
 @dataclass(frozen=True)
@@ -17,88 +20,112 @@ class Option:
     """One option: its variable is NEURLANG_ and the name in capitals."""
 
     name: str
-    kind: type
     default: Any
+    allowed: Callable[[Any], bool]
+    wanted: str
     meaning: str
 
     @property
     def variable(self) -> str:
+        """The environment variable."""
         return "NEURLANG_" + self.name.upper()
 
+    def checked(self, value: Any) -> Any:
+        """The value, which `options` was given."""
+        if type(value) is not type(self.default) or not self.allowed(value):
+            wanted = "True or False" if type(self.default) is bool else self.wanted
+            raise OptionError(f"the option {self.name} is {value!r}", hint=f"give it {wanted}")
+        return value
 
-OPTIONS = {
+    def parsed(self, text: str) -> Any:
+        """The value of the environment variable."""
+        value: Any = text
+        if type(self.default) is bool and text.lower() in (*TRUE, *FALSE):
+            value = text.lower() in TRUE
+        elif type(self.default) is int:
+            try:
+                value = int(text)
+            except ValueError:
+                pass  # a text is no integer: refused below
+        if type(value) is not type(self.default) or not self.allowed(value):
+            raise OptionError(
+                f"{self.variable} is {text!r}", hint=f"set it to {self.wanted}, or unset it"
+            )
+        return value
+
+
+def _any(value: Any) -> bool:
+    return True
+
+
+def _natural(value: int) -> bool:
+    return value >= 0
+
+
+def _names(choices: tuple[str, ...]) -> Callable[[str], bool]:
+    return lambda text: all(part.strip() in ("", *choices) for part in text.split(","))
+
+
+_SWITCH = "1 or 0"
+
+OPTIONS: Mapping[str, Option] = {
     option.name: option
     for option in (
-        Option("disable_jit", bool, False, "run graphs op by op with NumPy instead of compiling"),
-        Option("dump", str, "", "stages to write: trace,graph,loops,llvm,asm"),
-        Option("dump_dir", str, "", "folder for dumps; standard error when empty"),
-        Option("log", str, "", "what to log on standard error: compile"),
-        Option("threads", int, 0, "threads of parallel loops; 0 takes every available core"),
-        Option("cache", str, "", "off, ro (read only) or a folder for compiled programs"),
-        Option("bisect", int, -1, "run only the first n passes: finds the one that is wrong"),
-        Option("verify", bool, False, "verify the IR after every pass"),
-        Option("fusion", bool, True, "fuse nodes into kernels; off gives one kernel a node"),
-        Option("vector_bits", int, 0, "vector width: 128, 256 or 512; 0 takes the machine's"),
-        Option("tile", int, 0, "elements of a parallel chunk; 0 lets the cost model choose"),
+        Option("disable_jit", False, _any, _SWITCH, "run graphs with NumPy, op by op"),
+        Option("dump", "", _names(STAGES), f"some of {','.join(STAGES)}", "stages to write"),
+        Option("dump_dir", "", _any, "a folder", "where dumps go; standard error if empty"),
+        Option("log", "", _names(("compile",)), "compile", "what to log on standard error"),
+        Option("threads", 0, _natural, "an integer from 0", "of parallel loops; 0: every core"),
+        Option("cache", "", _any, "off, ro or a folder", "programs on disk; ro: read only"),
+        Option("bisect", -1, _any, "an integer", "run the first n passes only; -1: all"),
+        Option("verify", False, _any, _SWITCH, "verify the IR after every pass"),
+        Option("fusion", True, _any, _SWITCH, "fuse nodes into kernels; 0: one kernel a node"),
+        Option(
+            "vector_bits",
+            0,
+            lambda value: value in (0, 128, 256, 512),
+            "0, 128, 256 or 512",
+            "width of vectors; 0: the machine's",
+        ),
+        Option("tile", 0, _natural, "an integer from 0", "elements of a parallel chunk; 0: chosen"),
     )
 }
 
+Overrides = Mapping[str, Any]
+_overrides: ContextVar[Overrides] = ContextVar("neurlang_options", default={})  # noqa: B039
 
-@dataclass
-class State:
-    """Changes whenever `options` is entered or left: compiled entries hold for one generation."""
-
-    generation: int = 0
-
-    def overridden(self) -> bool:
-        """Whether this context has overrides."""
-        return bool(_overrides.get({}))
-
-
-state = State()
-_overrides: ContextVar[dict[str, Any]] = ContextVar("neurlang_options")
-
-
-def _parse(option: Option, text: str) -> Any:
-    if option.kind is str:
-        return text
-    if option.kind is bool and text.lower() in ("", "0", "false", "off", "no"):
-        return False
-    if option.kind is bool and text.lower() in ("1", "true", "on", "yes"):
-        return True
-    try:
-        if option.kind is int:
-            return int(text)
-    except ValueError:
-        pass
-    raise OptionError(
-        f"{option.variable} is {text!r}, which is not a {option.kind.__name__}",
-        hint=f"unset {option.variable} or give it a {option.kind.__name__}",
-    )
+in_force: Callable[[], Overrides] = _overrides.get
+"""The overrides of this context, one object from entering `options` to leaving it."""
 
 
 def get(name: str) -> Any:
     """The value of an option: an override, else the environment, else its default."""
-    overrides = _overrides.get({})
+    overrides = in_force()
     if name in overrides:
         return overrides[name]
     option = OPTIONS[name]
     text = os.environ.get(option.variable)
-    return option.default if text is None else _parse(option, text)
+    return option.default if text is None else option.parsed(text)
+
+
+def options(**values: Any) -> AbstractContextManager[None]:
+    """Set options for the code inside; OptionError for a name or a value that there is not.
+
+    The names are those of the variables: `with options(threads=1, fusion=False):`.
+    """
+    for name, value in values.items():
+        if name not in OPTIONS:
+            raise OptionError(
+                f"there is no option {name!r}", hint=f"choose from {', '.join(OPTIONS)}"
+            )
+        OPTIONS[name].checked(value)
+    return _overriding(values)
 
 
 @contextmanager
-def options(**values: Any) -> Iterator[None]:
-    """Set options for the code inside; OptionError for a name that does not exist."""
-    for name in values:
-        if name not in OPTIONS:
-            raise OptionError(
-                f"there is no option {name!r}", hint=f"choose one of {', '.join(OPTIONS)}"
-            )
-    token = _overrides.set({**_overrides.get({}), **values})
-    state.generation += 1
+def _overriding(values: Overrides) -> Iterator[None]:
+    token = _overrides.set({**in_force(), **values})
     try:
         yield
     finally:
         _overrides.reset(token)
-        state.generation += 1

@@ -437,12 +437,12 @@ MAKERS: dict[Callable[[Generator], None], int] = {
 }
 
 
-def random_case(seed: int) -> Case:
-    """The case of a seed: mostly small, sometimes large enough for several threads."""
+def random_case(seed: int, large: bool = False) -> Case:
+    """The case of a seed: mostly small, sometimes (or always) large enough for several threads."""
     chooser = random.Random(-seed - 1)
-    most = 200_000 if chooser.random() < 0.01 else chooser.choice((64, 512, 4096))
-    generator = Generator(seed, most)
-    if most > 4096:
+    large = large or chooser.random() < 0.01
+    generator = Generator(seed, 300_000 if large else chooser.choice((64, 512, 4096)))
+    if large:
         generator.sizes = [chooser.choice((1000, 1025, 4099)), chooser.choice((31, 100, 257))]
     return generator.case(chooser.randint(3, 14))
 
@@ -450,7 +450,7 @@ def random_case(seed: int) -> Case:
 def with_layout(array: Any, layout: str) -> Any:
     """The same values otherwise arranged in memory."""
     match layout:
-        case "F":
+        case "F" if array.ndim:
             return np.asfortranarray(array)
         case "strided" if array.ndim:
             wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1] + 1), array.dtype)

@@ -1,219 +1,321 @@
-"""The machine instructions of every map op, a row each, for scalars and vectors alike."""
+"""The machine instructions of every map op, for scalars and vectors alike: one row an op."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from neurlang.codegen.convert import emit_cast, llvm_type, memory_type
 from neurlang.codegen.mathlib import FUNCTIONS
 from neurlang.codegen.writer import Value, Writer, constant, vector_type
-from neurlang.ir.types import BOOL, DType
+from neurlang.ir.types import DType
 
-LLVM = {"float32": "float", "float64": "double", "bool": "i1"}
-
-
-def llvm_type(dtype: DType) -> str:
-    return LLVM.get(dtype.name) or f"i{8 * dtype.itemsize}"
-
-
-def memory_type(dtype: DType) -> str:
-    return "i8" if dtype == BOOL else llvm_type(dtype)
+Emitter = Callable[..., Value]
 
 
 def constant_value(value: Any, dtype: DType, lanes: int) -> Value:
-    return constant(value.item() if hasattr(value, "item") else value, vector_type(llvm_type(dtype), lanes))
-
-
-def _maxmin(name, w, a, b, d):
-    if d.kind == "f":
-        return w.intrinsic("maximum" if name == "max" else "minimum", a, b)
-    return w.intrinsic(("s" if d.kind == "i" else "u") + name, a, b)
-
-
-def _sign(w, a, d):
-    z = constant(0, a.type)
-    if d.kind == "f":
-        one, neg = constant(1, a.type), constant(-1, a.type)
-        r = w.select(w.fcmp("ogt", a, z), one, w.select(w.fcmp("olt", a, z), neg, z))
-        return w.select(w.fcmp("uno", a, a), a, r)
-    if d.kind == "u":
-        return w.select(w.icmp("ne", a, z), constant(1, a.type), z)
-    return w.select(w.icmp("sgt", a, z), constant(1, a.type), w.select(w.icmp("slt", a, z), constant(-1, a.type), z))
-
-
-def _divmod(w, a, b, d, want):
-    z = constant(0, a.type)
-    if d.kind == "f":
-        m = w.frem(a, b)
-        q = w.fdiv(w.fsub(a, m), b)
-        nz = w.fcmp("une", m, z)
-        diff = w.xor(w.fcmp("olt", b, z), w.fcmp("olt", m, z))
-        adj = w.and_(nz, diff)
-        m2 = w.select(adj, w.fadd(m, b), m)
-        q2 = w.select(adj, w.fsub(q, constant(1, a.type)), q)
-        m3 = w.select(w.fcmp("oeq", m2, z), w.copysign(z, b), m2)
-        fl = w.floor(q2)
-        fl = w.select(w.fcmp("ogt", w.fsub(q2, fl), constant(0.5, a.type)), w.fadd(fl, constant(1, a.type)), fl)
-        fl = w.select(w.fcmp("oeq", q2, z), w.copysign(z, w.fdiv(a, b)), fl)
-        bz = w.fcmp("oeq", b, z)
-        return w.select(bz, w.fdiv(a, b), fl) if want == "q" else w.select(bz, m, m3)
-    bz = w.icmp("eq", b, z)
-    safe = w.select(bz, constant(1, a.type), b)
-    if d.kind == "u":
-        r = w.udiv(a, safe) if want == "q" else w.urem(a, safe)
-        return w.select(bz, z, r)
-    m1 = w.icmp("eq", b, constant(-1, a.type))
-    safe = w.select(m1, constant(1, a.type), safe)
-    q, r = w.sdiv(a, safe), w.srem(a, safe)
-    adj = w.and_(w.icmp("ne", r, z), w.icmp("slt", w.xor(r, safe), z))
-    if want == "q":
-        q = w.select(adj, w.sub(q, constant(1, a.type)), q)
-        q = w.select(m1, w.sub(z, a), q)
-        return w.select(bz, z, q)
-    r = w.select(adj, w.add(r, safe), r)
-    return w.select(w.or_(bz, m1), z, r)
-
-
-def _fmod(w, a, b, d):
-    if d.kind == "f":
-        return w.frem(a, b)
-    z = constant(0, a.type)
-    bad = w.icmp("eq", b, z)
-    if d.kind == "i":
-        bad = w.or_(bad, w.icmp("eq", b, constant(-1, a.type)))
-    safe = w.select(bad, constant(1, a.type), b)
-    return w.select(bad, z, w.srem(a, safe) if d.kind == "i" else w.urem(a, safe))
-
-
-def _pow(w, a, b, d):
-    if d.kind == "f":
-        return FUNCTIONS["pow"](w, a, b)
-    one, z = constant(1, a.type), constant(0, a.type)
-    r, base, e = one, a, b
-    for _ in range(8 * d.itemsize):
-        bit = w.icmp("ne", w.and_(e, one), z)
-        r = w.select(bit, w.mul(r, base), r)
-        base = w.mul(base, base)
-        e = w.lshr(e, one)
-    if d.kind == "i":
-        neg = w.icmp("slt", b, z)
-        odd = w.icmp("ne", w.and_(b, one), z)
-        inv = w.select(w.icmp("eq", a, one), one, w.select(w.icmp("eq", a, constant(-1, a.type)), w.select(odd, constant(-1, a.type), one), z))
-        r = w.select(neg, inv, r)
-    return r
-
-
-def _shift(w, a, b, d, left):
-    bits = constant(8 * d.itemsize, a.type)
-    ok = w.icmp("ult", b, bits)
-    safe = w.select(ok, b, constant(0, a.type))
-    if left:
-        return w.select(ok, w.shl(a, safe), constant(0, a.type))
-    if d.kind == "u":
-        return w.select(ok, w.lshr(a, safe), constant(0, a.type))
-    return w.ashr(a, w.select(ok, b, constant(8 * d.itemsize - 1, a.type)))
-
-
-def _nextafter(w, a, b, d):
-    z = constant(0, a.type)
-    i = w.float_bits(a)
-    one = constant(1, i.type)
-    up = w.icmp("eq", w.xor(w.fcmp("olt", a, b), w.fcmp("olt", a, z)), constant(1, vector_type("i1", a.lanes)))
-    r = w.bits_float(w.select(up, w.add(i, one), w.sub(i, one)))
-    r = w.select(w.fcmp("oeq", a, z), w.copysign(w.bits_float(one), b), r)
-    r = w.select(w.fcmp("oeq", a, b), b, r)
-    return w.select(w.fcmp("uno", a, b), w.fadd(a, b), r)
-
-
-def _cast(w, a, s, t):
-    if s == t:
-        return a
-    tt = llvm_type(t)
-    if t == BOOL:
-        return w.fcmp("une", a, constant(0, a.type)) if s.kind == "f" else w.icmp("ne", a, constant(0, a.type))
-    if s.kind == "f" and t.kind == "f":
-        return w.fpext(a, tt) if t.itemsize > s.itemsize else w.fptrunc(a, tt)
-    if t.kind == "f":
-        return w.sitofp(a, tt) if s.kind == "i" else w.uitofp(a, tt)
-    if s.kind != "f":
-        if t.itemsize > s.itemsize or s == BOOL:
-            return w.sext(a, tt) if s.kind == "i" else w.zext(a, tt)
-        return w.trunc(a, tt) if t.itemsize < s.itemsize else a
-    wide = "i32" if t.itemsize < 4 or t.name == "int32" else "i64"
-    lim = 2.0**31 if wide == "i32" else 2.0**63
-    x = w.fpext(a, "double")
-
-    def conv(x):
-        ok = w.and_(w.fcmp("ogt", x, constant(-lim - 1 if wide == "i32" else -lim * (1 + 2**-52), x.type)), w.fcmp("olt", x, constant(lim, x.type)))
-        return w.select(ok, w.fptosi(w.select(ok, x, constant(0, x.type)), wide), constant(-int(lim), vector_type(wide, a.lanes)))
-    r = conv(x)
-    if t.name == "uint64":
-        hi = w.fcmp("oge", x, constant(2.0**63, x.type))
-        top = w.fcmp("oge", x, constant(2.0**64, x.type))
-        h = w.xor(conv(w.fsub(x, constant(2.0**63, x.type))), constant(-(2**63), r.type))
-        r = w.select(top, constant(0, r.type), w.select(hi, h, r))
-    return w.trunc(r, tt)
-
-
-def _cmp(w, op, a, b, s):
-    if s.kind == "f":
-        return w.fcmp({"equal": "oeq", "less": "olt", "less_equal": "ole"}[op], a, b)
-    u = "s" if s.kind == "i" else "u"
-    return w.icmp({"equal": "eq", "less": u + "lt", "less_equal": u + "le"}[op], a, b)
-
-
-SIMPLE = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven", "sqrt": "sqrt"}
+    """A literal in every lane."""
+    number = value.item() if hasattr(value, "item") else value
+    return constant(number, vector_type(llvm_type(dtype), lanes))
 
 
 def emit_op(writer: Writer, op: str, args: Sequence[Value], source: DType, result: DType) -> Value:
-    w, f = writer, source.kind == "f"
-    if op in FUNCTIONS and op != "pow":
-        return FUNCTIONS[op](w, *args)
-    if op in SIMPLE:
-        return w.intrinsic(SIMPLE[op], *args)
-    a = args[0]
-    b = args[1] if len(args) > 1 else a
-    match op:
-        case "add" | "sub" | "mul":
-            return w.binary(("f" if f else "") + op, a, b)
-        case "div":
-            return w.fdiv(a, b)
-        case "neg":
-            return w.fneg(a) if f else w.sub(constant(0, a.type), a)
-        case "abs":
-            if f:
-                return w.fabs(a)
-            return a if source.kind == "u" else w.select(w.icmp("slt", a, constant(0, a.type)), w.sub(constant(0, a.type), a), a)
-        case "sign":
-            return _sign(w, a, source)
-        case "not":
-            return w.xor(a, constant(1 if source == BOOL else -1, a.type))
-        case "and" | "or" | "xor":
-            return w.binary(op, a, b)
-        case "max" | "min":
-            return _maxmin(op, w, a, b, source)
-        case "floor_div":
-            return _divmod(w, a, b, source, "q")
-        case "mod":
-            return _divmod(w, a, b, source, "r")
-        case "fmod":
-            return _fmod(w, a, b, source)
-        case "pow":
-            return _pow(w, a, b, source)
-        case "copysign":
-            return w.copysign(a, b)
-        case "nextafter":
-            return _nextafter(w, a, b, source)
-        case "equal" | "less" | "less_equal":
-            return _cmp(w, op, a, b, source)
-        case "shift_left" | "shift_right":
-            return _shift(w, a, b, source, op == "shift_left")
-        case "where":
-            return w.select(args[0], args[1], args[2])
-        case "cast":
-            return _cast(w, a, source, result)
-        case "bitcast":
-            return w.bitcast(a, llvm_type(result))
-        case "fma":
-            return w.fma(*args) if f else w.add(w.mul(a, b), args[2])
-    raise AssertionError(op)
+    """Write a map op of the table, or `fma`.
+
+    `source` is the dtype of the operands (of the branches, for `where`); `result` that of the
+    result, which casts and comparisons change. Every lane count gives the same bits.
+    """
+    if op in CONVERSIONS:
+        return CONVERSIONS[op](writer, args[0], source, result)
+    table = FLOAT if source.kind == "f" else INTEGER
+    if op in table:
+        return table[op](writer, *args)
+    if source.kind == "i" and op in SIGNED:
+        return SIGNED[op](writer, *args)
+    return UNSIGNED[op](writer, *args)
+
+
+def _zero(like: Value) -> Value:
+    return constant(0, like.type)
+
+
+def _one(like: Value) -> Value:
+    return constant(1, like.type)
+
+
+def _binary(instruction: str) -> Emitter:
+    return lambda writer, a, b: writer.binary(instruction, a, b)
+
+
+def _intrinsic(name: str) -> Emitter:
+    return lambda writer, *args: writer.intrinsic(name, *args)
+
+
+def _compare_floats(predicate: str) -> Emitter:
+    return lambda writer, a, b: writer.fcmp(predicate, a, b)
+
+
+def _compare_integers(predicate: str) -> Emitter:
+    return lambda writer, a, b: writer.icmp(predicate, a, b)
+
+
+def _where(writer: Writer, condition: Value, yes: Value, no: Value) -> Value:
+    return writer.select(condition, yes, no)
+
+
+# floats
+
+
+def _float_extreme(predicate: str) -> Emitter:
+    """Maximum or minimum; NaN wins. A literal is no NaN, which saves the second test."""
+
+    def emit(writer: Writer, a: Value, b: Value) -> Value:
+        if not a.text.startswith("%"):
+            a, b = b, a
+        chosen = writer.select(writer.fcmp(predicate, b, a), b, a)
+        if not b.text.startswith("%"):
+            return chosen
+        return writer.select(writer.fcmp("uno", b, b), b, chosen)
+
+    return emit
+
+
+def _float_sign(writer: Writer, a: Value) -> Value:
+    positive = writer.select(writer.fcmp("ogt", a, _zero(a)), _one(a), _zero(a))
+    signed = writer.select(writer.fcmp("olt", a, _zero(a)), constant(-1, a.type), positive)
+    return writer.select(writer.fcmp("uno", a, a), a, signed)
+
+
+def _float_mod(writer: Writer, a: Value, b: Value) -> Value:
+    """The remainder with b's sign, from the exact one with a's sign: NumPy's steps."""
+    remainder, wrong_side = _remainder(writer, a, b)
+    moved = writer.select(wrong_side, writer.fadd(remainder, b), remainder)
+    nothing = writer.fcmp("oeq", remainder, _zero(a))
+    signed = writer.select(nothing, writer.copysign(_zero(a), b), moved)
+    return writer.select(writer.fcmp("oeq", b, _zero(b)), remainder, signed)
+
+
+def _float_floor_div(writer: Writer, a: Value, b: Value) -> Value:
+    """floor(a / b) by way of the exact remainder: NumPy's steps, which round once."""
+    remainder, wrong_side = _remainder(writer, a, b)
+    quotient = writer.fdiv(writer.fsub(a, remainder), b)
+    quotient = writer.select(wrong_side, writer.fsub(quotient, _one(a)), quotient)
+    floor = writer.floor(quotient)
+    short = writer.fcmp("ogt", writer.fsub(quotient, floor), constant(0.5, a.type))
+    whole = writer.select(short, writer.fadd(floor, _one(a)), floor)
+    plain = writer.fdiv(a, b)
+    nothing = writer.fcmp("oeq", quotient, _zero(a))
+    whole = writer.select(nothing, writer.copysign(_zero(a), plain), whole)
+    return writer.select(writer.fcmp("oeq", b, _zero(b)), plain, whole)
+
+
+def _remainder(writer: Writer, a: Value, b: Value) -> tuple[Value, Value]:
+    """The remainder with a's sign, and whether it is not zero and on the other side than b."""
+    remainder = writer.frem(a, b)
+    other = writer.xor(writer.fcmp("olt", b, _zero(b)), writer.fcmp("olt", remainder, _zero(a)))
+    return remainder, writer.and_(writer.fcmp("une", remainder, _zero(a)), other)
+
+
+def _nextafter(writer: Writer, a: Value, b: Value) -> Value:
+    """One step in the integers that order floats of one sign."""
+    bits = writer.float_bits(a)
+    negative = writer.fcmp("olt", a, _zero(a))
+    away = writer.xor(writer.fcmp("olt", a, b), negative)
+    stepped = writer.select(away, writer.add(bits, _one(bits)), writer.sub(bits, _one(bits)))
+    result = writer.bits_float(stepped)
+    least = writer.copysign(writer.bits_float(_one(bits)), b)
+    result = writer.select(writer.fcmp("oeq", a, _zero(a)), least, result)
+    result = writer.select(writer.fcmp("oeq", a, b), b, result)
+    return writer.select(writer.fcmp("uno", a, b), writer.fadd(a, b), result)
+
+
+FLOAT: dict[str, Emitter] = {
+    "neg": lambda writer, a: writer.fneg(a),
+    "abs": _intrinsic("fabs"),
+    "sign": _float_sign,
+    "sqrt": _intrinsic("sqrt"),
+    "floor": _intrinsic("floor"),
+    "ceil": _intrinsic("ceil"),
+    "trunc": _intrinsic("trunc"),
+    "round": _intrinsic("roundeven"),
+    "add": _binary("fadd"),
+    "sub": _binary("fsub"),
+    "mul": _binary("fmul"),
+    "div": _binary("fdiv"),
+    "fma": _intrinsic("fma"),
+    "floor_div": _float_floor_div,
+    "mod": _float_mod,
+    "fmod": _binary("frem"),
+    "max": _float_extreme("ogt"),
+    "min": _float_extreme("olt"),
+    "copysign": _intrinsic("copysign"),
+    "nextafter": _nextafter,
+    "equal": _compare_floats("oeq"),
+    "less": _compare_floats("olt"),
+    "less_equal": _compare_floats("ole"),
+    "where": _where,
+    **FUNCTIONS,
+}
+
+
+# integers and bools
+
+
+def _negative(writer: Writer, a: Value) -> Value:
+    return writer.sub(_zero(a), a)
+
+
+def _not(writer: Writer, a: Value) -> Value:
+    return writer.xor(a, constant(1 if a.scalar == "i1" else -1, a.type))
+
+
+def _multiply_add(writer: Writer, a: Value, b: Value, c: Value) -> Value:
+    return writer.add(writer.mul(a, b), c)
+
+
+def _power(writer: Writer, a: Value, b: Value) -> Value:
+    """Squares, as many as the exponent has bits, modulo 2^bits."""
+    result, square, exponent = _one(a), a, b
+    for _ in range(int(a.scalar[1:])):
+        odd = writer.icmp("ne", writer.and_(exponent, _one(b)), _zero(b))
+        result = writer.select(odd, writer.mul(result, square), result)
+        square = writer.mul(square, square)
+        exponent = writer.lshr(exponent, _one(b))
+    return result
+
+
+def _signed_power(writer: Writer, a: Value, b: Value) -> Value:
+    """With a negative exponent only the powers of 1 and -1 are integers; others become 0."""
+    minus = constant(-1, a.type)
+    odd = writer.icmp("ne", writer.and_(b, _one(b)), _zero(b))
+    alternating = writer.select(odd, minus, _one(a))
+    inverse = writer.select(writer.icmp("eq", a, minus), alternating, _zero(a))
+    inverse = writer.select(writer.icmp("eq", a, _one(a)), _one(a), inverse)
+    negative = writer.icmp("slt", b, _zero(b))
+    return writer.select(negative, inverse, _power(writer, a, b))
+
+
+def _signed_divisor(writer: Writer, b: Value) -> tuple[Value, Value, Value]:
+    """A divisor that neither traps nor overflows, and whether the real one is 0 or -1."""
+    zero = writer.icmp("eq", b, _zero(b))
+    minus = writer.icmp("eq", b, constant(-1, b.type))
+    return writer.select(writer.or_(zero, minus), _one(b), b), zero, minus
+
+
+def _signed_floor_div(writer: Writer, a: Value, b: Value) -> Value:
+    divisor, zero, minus = _signed_divisor(writer, b)
+    quotient, remainder = writer.sdiv(a, divisor), writer.srem(a, divisor)
+    below = _below(writer, remainder, divisor)
+    floor = writer.select(below, writer.sub(quotient, _one(a)), quotient)
+    return writer.select(zero, _zero(a), writer.select(minus, _negative(writer, a), floor))
+
+
+def _signed_mod(writer: Writer, a: Value, b: Value) -> Value:
+    divisor, zero, minus = _signed_divisor(writer, b)
+    remainder = writer.srem(a, divisor)
+    below = _below(writer, remainder, divisor)
+    moved = writer.select(below, writer.add(remainder, divisor), remainder)
+    return writer.select(writer.or_(zero, minus), _zero(a), moved)
+
+
+def _below(writer: Writer, remainder: Value, divisor: Value) -> Value:
+    """Whether a remainder is not zero and has not the divisor's sign."""
+    nonzero = writer.icmp("ne", remainder, _zero(remainder))
+    signs = writer.icmp("slt", writer.xor(remainder, divisor), _zero(remainder))
+    return writer.and_(nonzero, signs)
+
+
+def _signed_fmod(writer: Writer, a: Value, b: Value) -> Value:
+    divisor, zero, minus = _signed_divisor(writer, b)
+    return writer.select(writer.or_(zero, minus), _zero(a), writer.srem(a, divisor))
+
+
+def _unsigned_division(instruction: str) -> Emitter:
+    def emit(writer: Writer, a: Value, b: Value) -> Value:
+        zero = writer.icmp("eq", b, _zero(b))
+        divisor = writer.select(zero, _one(b), b)
+        return writer.select(zero, _zero(a), writer.binary(instruction, a, divisor))
+
+    return emit
+
+
+def _shift(instruction: str) -> Emitter:
+    """A count that is negative or not below the width moves every bit out."""
+
+    def emit(writer: Writer, a: Value, b: Value) -> Value:
+        inside = writer.icmp("ult", b, constant(int(b.scalar[1:]), b.type))
+        count = writer.select(inside, b, _zero(b))
+        return writer.select(inside, writer.binary(instruction, a, count), _zero(a))
+
+    return emit
+
+
+def _signed_shift_right(writer: Writer, a: Value, b: Value) -> Value:
+    width = int(b.scalar[1:])
+    inside = writer.icmp("ult", b, constant(width, b.type))
+    return writer.ashr(a, writer.select(inside, b, constant(width - 1, b.type)))
+
+
+def _signed_abs(writer: Writer, a: Value) -> Value:
+    negative = writer.icmp("slt", a, _zero(a))
+    return writer.select(negative, _negative(writer, a), a)
+
+
+def _signed_sign(writer: Writer, a: Value) -> Value:
+    positive = writer.select(writer.icmp("sgt", a, _zero(a)), _one(a), _zero(a))
+    return writer.select(writer.icmp("slt", a, _zero(a)), constant(-1, a.type), positive)
+
+
+def _unsigned_sign(writer: Writer, a: Value) -> Value:
+    return writer.select(writer.icmp("ne", a, _zero(a)), _one(a), _zero(a))
+
+
+INTEGER: dict[str, Emitter] = {
+    "neg": _negative,
+    "not": _not,
+    "add": _binary("add"),
+    "sub": _binary("sub"),
+    "mul": _binary("mul"),
+    "fma": _multiply_add,
+    "equal": _compare_integers("eq"),
+    "and": _binary("and"),
+    "or": _binary("or"),
+    "xor": _binary("xor"),
+    "shift_left": _shift("shl"),
+    "where": _where,
+}
+
+SIGNED: dict[str, Emitter] = {
+    "abs": _signed_abs,
+    "sign": _signed_sign,
+    "floor_div": _signed_floor_div,
+    "mod": _signed_mod,
+    "fmod": _signed_fmod,
+    "pow": _signed_power,
+    "max": _intrinsic("smax"),
+    "min": _intrinsic("smin"),
+    "less": _compare_integers("slt"),
+    "less_equal": _compare_integers("sle"),
+    "shift_right": _signed_shift_right,
+}
+
+UNSIGNED: dict[str, Emitter] = {
+    "abs": lambda writer, a: a,
+    "sign": _unsigned_sign,
+    "floor_div": _unsigned_division("udiv"),
+    "mod": _unsigned_division("urem"),
+    "fmod": _unsigned_division("urem"),
+    "pow": _power,
+    "max": _intrinsic("umax"),
+    "min": _intrinsic("umin"),
+    "less": _compare_integers("ult"),
+    "less_equal": _compare_integers("ule"),
+    "shift_right": _shift("lshr"),
+}
+
+CONVERSIONS: dict[str, Emitter] = {
+    "cast": emit_cast,
+    "bitcast": lambda writer, a, source, result: writer.bitcast(a, llvm_type(result)),
+}
+
+__all__ = ["constant_value", "emit_op", "llvm_type", "memory_type"]

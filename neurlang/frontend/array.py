@@ -127,6 +127,9 @@ class Array:
         """The elements as nested lists."""
         return self.value("tolist()").tolist()
 
+    def __reduce__(self) -> Any:
+        return asarray, (self.value("pickling"),)
+
     def __len__(self) -> int:
         if not self.shape:
             raise DTypeError(f"{self.node.type} has no length", hint="it has no axis")
@@ -221,7 +224,13 @@ def _leaf_value(array: Array) -> Any:
 def lift(array: Array, trace: Trace | None) -> Node:
     """The array's node in the current trace; an outside array becomes a constant of it."""
     check_alive(array)
-    if array.trace is trace or array.trace is not None or trace is None:
+    if array.trace is not None and trace is None:
+        raise LeakedTracerError(
+            f"a traced array {array.node.type} of {array.trace.name} is used in another thread",
+            origin=array.node.where,
+            hint="use it in the thread that traces the function",
+        )
+    if array.trace is not None or trace is None:
         return array.node
     if array.node.op == "const":
         return trace.capture(array, array.node)
@@ -265,6 +274,7 @@ def asarray(x: Operand, dtype: Any = None) -> Array:
     elif isinstance(x, list | tuple) and _contains_array(x):
         found = _stack_nested(x)
     else:
+        check_class(x, "this value")
         found = _capture(np.asarray(x))
     if dtype is None:
         return found
@@ -279,6 +289,15 @@ def python_scalar(x: bool | int | float) -> Any:
         raise ArgumentError(
             f"the Python integer {x} does not fit 64 bits", hint="use a float or a smaller integer"
         ) from None
+
+
+def check_class(value: Any, what: str) -> None:
+    """ArgumentError for subclasses of ndarray whose operations differ from an array's."""
+    if isinstance(value, np.ma.MaskedArray | np.matrix):
+        raise ArgumentError(
+            f"{what} is a {type(value).__name__}, which is not computed like an array",
+            hint="pass its array: np.asarray(x), or x.data and x.mask",
+        )
 
 
 def _capture(value: Any) -> Array:
@@ -353,15 +372,20 @@ def result_weak(*operands: Operand) -> type | None:
 
 def common_shape(name: str, operands: Sequence[Operand]) -> Shape:
     """The shape that operands broadcast to; ShapeError names them all."""
-    shapes = [operand.shape if isinstance(operand, Array) else () for operand in operands]
-    try:
-        return tuple(np.broadcast_shapes(*shapes))
-    except ValueError:
-        types = [str(o.node.type) for o in operands if isinstance(o, Array)]
-        raise ShapeError(
-            f"{name} cannot broadcast {' and '.join(types)}",
-            hint="sizes must be equal or 1, counted from the last axis",
-        ) from None
+    shapes = {operand.shape for operand in operands if isinstance(operand, Array)}
+    if len(shapes) <= 1:
+        return shapes.pop() if shapes else ()
+    sizes = []
+    for axis in range(-max(map(len, shapes)), 0):
+        found = {shape[axis] for shape in shapes if len(shape) >= -axis} - {1}
+        if len(found) > 1:
+            types = [str(o.node.type) for o in operands if isinstance(o, Array)]
+            raise ShapeError(
+                f"{name} cannot broadcast {' and '.join(types)}",
+                hint="sizes must be equal or 1, counted from the last axis",
+            )
+        sizes.append(found.pop() if found else 1)
+    return tuple(sizes)
 
 
 def as_operand(x: Operand) -> Operand:

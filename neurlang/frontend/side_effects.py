@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import dis
+import functools
+import inspect
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import CodeType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from neurlang.errors import SideEffectError, Where, user_frame
+from neurlang.errors import PACKAGE, SideEffectError, Where, definition, is_user_file, user_frame
 from neurlang.frontend.trace import current_trace
 
+GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+_GLOBAL: tuple[Any, ...] = (random._inst, np.random.mtrand._rand)
+_IMPORTING = ("importlib", "linecache.py", "tokenize.py", "codecs.py")
 _hooked: list[bool] = []
-_TRUSTED = ("importlib", "linecache.py", "tokenize.py", "traceback.py", "codecs")
+
+
+# files and entropy
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    """Opening a file inside a trace is an error, unless Python itself does it to import."""
+    """Opening a file inside a trace is an error, unless Python imports or neurlang compiles."""
     if event != "open" or current_trace() is None:
         return
-    frame = sys._getframe(1)
     user = user_frame()
-    while frame is not None and frame is not user:
-        if any(name in frame.f_code.co_filename for name in _TRUSTED):
+    frame = sys._getframe(1)
+    while frame is not user and frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(PACKAGE) or any(name in file for name in _IMPORTING):
             return
         frame = frame.f_back  # type: ignore[assignment]
     raise SideEffectError(
@@ -33,47 +43,137 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     )
 
 
+def _watch_entropy() -> None:
+    """NumPy asks this function of its module for entropy where a generator is given no seed."""
+    module: Any = np.random.bit_generator
+    draw = module.randbits
+
+    def randbits(bits: int) -> Any:
+        if current_trace() is not None:
+            raise SideEffectError(
+                "a random generator without a seed is made while the function is traced",
+                hint="draw random numbers outside and pass them as arguments",
+            )
+        return draw(bits)
+
+    module.randbits = randbits
+
+
+# random numbers
+
+
 @contextmanager
-def watching(function: Callable[..., Any]) -> Iterator[None]:
-    """Raise SideEffectError when the function draws random numbers or opens a file."""
+def watching(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Raise SideEffectError when the function draws random numbers or opens a file.
+
+    `arguments` are the static ones, by name: a generator may hang on one of them.
+    """
     if not _hooked:
         _hooked.append(True)
         sys.addaudithook(_audit)
-    generators = _generators(function)
+        _watch_entropy()
+    lines: dict[int, Where | None] = {}
+    generators = list(_GLOBAL)
+    for generator, where in _reachable(function, arguments):
+        if id(generator) not in lines:
+            lines[id(generator)] = where
+            generators.append(generator)
     before = [_state(generator) for generator in generators]
     yield
     for generator, state in zip(generators, before):
         if _state(generator) != state:
-            code = getattr(function, "__code__", None)
+            name = getattr(function, "__name__", "the function")
             raise SideEffectError(
-                f"{getattr(function, '__name__', 'the function')} draws random numbers while it "
-                "is traced: every call would get the same ones",
-                where=Where(code.co_filename, code.co_firstlineno) if code else None,
-                hint="draw them outside and pass them as arguments",
+                f"random numbers are drawn while {name} is traced: every call would get the same",
+                where=lines.get(id(generator)) or definition(function),
+                hint="draw random numbers outside and pass them as arguments",
             )
 
 
-def _generators(function: Callable[..., Any]) -> list[Any]:
-    """Random generators in reach: the global ones, and those that the function names."""
-    found: list[Any] = [random, np.random.mtrand._rand]  # type: ignore[attr-defined]
-    code = getattr(function, "__code__", None)
-    names = getattr(code, "co_names", ())
-    values = [getattr(function, "__globals__", {}).get(name) for name in names]
-    for cell in getattr(function, "__closure__", None) or ():
+def _reachable(
+    function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Iterator[tuple[Any, Where]]:
+    """Generators that the function, or user functions that it names, reach by name; and where."""
+    pending: list[tuple[Any, Mapping[str, Any]]] = [(function, arguments)]
+    seen: set[tuple[CodeType, int]] = set()
+    while pending:
+        called, local = pending.pop()
+        while isinstance(called, functools.partial) or hasattr(called, "__wrapped__"):
+            called = called.func if isinstance(called, functools.partial) else called.__wrapped__
+        code = getattr(called, "__code__", None)
+        if code is None or not is_user_file(code.co_filename):
+            continue
+        instance = getattr(called, "__self__", None)
+        if instance is not None and code.co_argcount:
+            local = {code.co_varnames[0]: instance}
+        if (code, id(instance)) in seen:
+            continue
+        seen.add((code, id(instance)))
+        variables = {**called.__globals__, **_closure(called), **local}
+        for names, line in _chains(code):
+            value = _resolve(names, variables)
+            owner = getattr(value, "__self__", value) if callable(value) else value
+            if isinstance(owner, GENERATORS):
+                yield owner, Where(code.co_filename, line)
+            elif callable(value):
+                pending.append((value, {}))
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    names = function.__code__.co_freevars
+    found = {}
+    for name, cell in zip(names, function.__closure__ or ()):
         try:
-            values.append(cell.cell_contents)
+            found[name] = cell.cell_contents
         except ValueError:
             continue  # the variable is not bound yet
-    kinds = (np.random.Generator, np.random.RandomState, random.Random)
-    found.extend(value for value in values if isinstance(value, kinds))
     return found
 
 
+@functools.lru_cache(maxsize=4096)
+def _chains(code: CodeType) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """Every `name.attribute.attribute` that the code reads, and its line."""
+    found = []
+    chain: tuple[str, ...] = ()
+    for instruction in dis.get_instructions(code):
+        name = instruction.argval
+        if instruction.opname.startswith(("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_FAST", "LOAD_NAME")):
+            chain = (name[-1] if isinstance(name, tuple) else name,)
+        elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain:
+            chain = (*chain, name)
+        else:
+            chain = ()
+            continue
+        positions = instruction.positions
+        line = positions.lineno if positions is not None else None
+        found.append((chain, line or code.co_firstlineno))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found.extend(_chains(constant))
+    return tuple(found)
+
+
+def _resolve(names: tuple[str, ...], variables: Mapping[str, Any]) -> Any:
+    """What a chain of names stands for, found without running any code; None where unknown."""
+    value = variables.get(names[0])
+    for name in names[1:]:
+        owner, value = value, inspect.getattr_static(value, name, None)
+        if inspect.isfunction(value) and not isinstance(owner, ModuleType | type):
+            value = MethodType(value, owner)
+    return value
+
+
 def _state(generator: Any) -> Any:
-    if generator is random or isinstance(generator, random.Random):
+    if isinstance(generator, random.SystemRandom):
+        return None  # it has none
+    if isinstance(generator, random.Random):
         return generator.getstate()
-    bits = getattr(generator, "bit_generator", None) or generator._bit_generator
-    state = bits.state
-    if state["bit_generator"] == "MT19937":
-        return state["state"]["key"].tobytes(), state["state"]["pos"]
-    return repr(state)
+    if isinstance(generator, np.random.RandomState):
+        return _comparable(generator.get_state(legacy=False))
+    return _comparable(generator.bit_generator.state)
+
+
+def _comparable(state: Any) -> Any:
+    if isinstance(state, Mapping):
+        return [(name, _comparable(value)) for name, value in state.items()]
+    return state.tobytes() if isinstance(state, np.ndarray) else state

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import re
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, Where
-from neurlang.frontend.array import Array, apply, asarray, check_alive, lift
+from neurlang.errors import ArgumentError, NeurlangError, ShapeError, definition
+from neurlang.frontend.array import Array, apply, asarray, check_alive, check_class, lift
 from neurlang.frontend.side_effects import watching
 from neurlang.frontend.trace import Trace, tracing
 from neurlang.frontend.tree import Structure, flatten, path_names, unflatten
@@ -26,9 +27,12 @@ class ShapeDtype:
 
     __slots__ = ("dtype", "shape")
 
-    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
-        self.shape = tuple(int(size) for size in shape)
+    def __init__(self, shape: int | Sequence[int], dtype: Any) -> None:
+        sizes = (shape,) if isinstance(shape, int) else shape
+        self.shape = tuple(operator.index(size) for size in sizes)
         self.dtype = check_dtype(dtype, "ShapeDtype")
+        if any(size < 0 for size in self.shape):
+            raise ShapeError(f"ShapeDtype has the shape {self.shape}", hint="sizes are 0 or more")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ShapeDtype):
@@ -52,32 +56,81 @@ class LeafSpec:
     order: tuple[int, ...] | None = None
     scalar: type | None = None
 
+    def __str__(self) -> str:
+        if self.scalar is not None:
+            return self.scalar.__name__
+        text = str(Type(self.dtype, self.shape))
+        if self.order is None:
+            return text
+        return f"{text} with axes in the order {', '.join(map(str, self.order))}"
+
+    def fits(self, other: LeafSpec) -> bool:
+        """Whether a leaf of this spec can be given where the other is asked for: in any layout."""
+        return replace(self, order=None) == replace(other, order=None)
+
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of a call: leaves that are traced, and the values that are static."""
+    """The arguments of a call: leaves that are traced, and the values that are static.
+
+    The structure is one of (args, kwargs), or where a parameter is static, of {parameter: value}.
+    """
 
     leaves: tuple[Any, ...]
     structure: Structure
-    static: tuple[tuple[str | int, Hashable], ...]
+    static: tuple[tuple[str, Hashable], ...] = ()
+    by_parameter: bool = False
 
     def key(self) -> tuple[Any, ...]:
-        return (self.structure, self.static)
+        """What programs are found by, together with the leaves' specs."""
+        return (self.structure, *((name, static_key(value)) for name, value in self.static))
 
 
-def leaf_spec(leaf: Any, name: str) -> LeafSpec:
+def static_key(value: Hashable) -> Hashable:
+    """A key that tells 1 from 1.0 and True, and 0.0 from -0.0, which Python holds equal."""
+    match value:
+        case float():
+            return (type(value), value.hex())
+        case tuple():
+            return (type(value), tuple(static_key(item) for item in value))
+        case frozenset():
+            return (type(value), frozenset(static_key(item) for item in value))
+    return (type(value), value)
+
+
+def leaf_spec(leaf: Any, path: str) -> LeafSpec:
     """What is compiled for; ArgumentError or DTypeError where the leaf cannot be an input."""
-    if type(leaf) is np.ndarray or isinstance(leaf, np.ndarray | np.generic):
-        dtype = check_dtype(leaf.dtype, f"argument {name}")
+    if isinstance(leaf, np.ndarray | np.generic):
+        if type(leaf) is not np.ndarray:
+            check_class(leaf, f"argument {path}")
+        dtype = check_dtype(leaf.dtype, f"argument {path}")
         return LeafSpec(dtype, leaf.shape, axis_order(leaf))
     if type(leaf) in SCALAR_DTYPES:
+        if type(leaf) is int and not -(2**63) <= leaf < 2**63:
+            raise ArgumentError(
+                f"argument {path} is {leaf}, which does not fit 64 bits",
+                hint="pass a float, or np.uint64(x) where it is below 2**64",
+            )
         return LeafSpec(SCALAR_DTYPES[type(leaf)], (), None, type(leaf))
-    if isinstance(leaf, ShapeDtype | Array):
+    if isinstance(leaf, Array):
+        check_alive(leaf)
+        return LeafSpec(leaf.dtype, leaf.shape, None, None if leaf.shape else leaf.weak)
+    if isinstance(leaf, ShapeDtype):
         return LeafSpec(leaf.dtype, leaf.shape)
+    parameter = re.split(r"\W", path)[0]
     raise ArgumentError(
-        f"argument {name} is a {type(leaf).__name__}, which cannot be traced",
-        hint="pass an array or a number, or name it in static_argnames",
+        f"argument {path} is a {type(leaf).__name__}, which cannot be traced",
+        hint=f"pass an array or a number, or make it static: jit(static_argnames={parameter!r})",
     )
+
+
+def leaf_specs(call: Call, signature: inspect.Signature | None) -> tuple[LeafSpec, ...]:
+    """The specs of a call's leaves; an error names the argument."""
+    try:
+        return tuple(leaf_spec(leaf, "") for leaf in call.leaves)
+    except NeurlangError:
+        paths = leaf_paths(call, signature)
+    return tuple(leaf_spec(leaf, path) for leaf, path in zip(call.leaves, paths))
 
 
 def axis_order(array: Any) -> tuple[int, ...] | None:
@@ -90,10 +143,15 @@ def axis_order(array: Any) -> tuple[int, ...] | None:
 
 def normalized(leaf: Any, spec: LeafSpec) -> Any:
     """The leaf as the program reads it: contiguous, aligned, in native byte order."""
+    if isinstance(leaf, ShapeDtype):
+        raise ArgumentError(
+            f"a call was given {leaf}, which has no value",
+            hint="call it with an array; trace, lower and compile take shapes and dtypes",
+        )
+    if isinstance(leaf, Array):
+        leaf = leaf.value("an argument") if spec.scalar is None else leaf.item()
     if spec.scalar is not None:
         return leaf
-    if isinstance(leaf, Array):
-        leaf = leaf.value("an argument")
     array = np.asarray(leaf)
     if spec.order is not None:
         array = array.transpose(spec.order)
@@ -110,25 +168,48 @@ def bind(
     """Separate static from traced arguments and take the latter apart."""
     if not static_names:
         leaves, structure = flatten((args, kwargs))
-        return Call(tuple(leaves), structure, ())
-    assert signature is not None
-    bound = signature.bind(*args, **kwargs)
+        return Call(tuple(leaves), structure)
+    bound = bound_arguments(function, args, kwargs, signature)
+    for name in static_names - bound.arguments.keys():
+        default = bound.signature.parameters[name].default
+        if default is not inspect.Parameter.empty:
+            bound.arguments[name] = default
     static = []
     traced = {}
-    for name, value in bound.arguments.items():
-        if name not in static_names:
-            traced[name] = value
-            continue
-        try:
-            hash(value)
-        except TypeError:
-            raise ArgumentError(
-                f"the static argument {name} is a {type(value).__name__}, which has no hash",
-                hint="static arguments are part of the cache's key: pass a tuple or a number",
-            ) from None
-        static.append((name, value))
+    for name in bound.signature.parameters:
+        if name in static_names and name in bound.arguments:
+            static.append((name, check_static(name, bound.arguments[name])))
+        elif name in bound.arguments:
+            traced[name] = bound.arguments[name]
     leaves, structure = flatten(traced)
-    return Call(tuple(leaves), structure, tuple(static))
+    return Call(tuple(leaves), structure, tuple(static), by_parameter=True)
+
+
+def check_static(name: str, value: Any) -> Hashable:
+    """The value of a static argument; ArgumentError where it has no hash."""
+    try:
+        hash(value)
+    except TypeError:
+        raise ArgumentError(
+            f"the static argument {name} is a {type(value).__name__}, which has no hash",
+            hint="static arguments are part of the cache's key: pass a tuple or a number",
+        ) from None
+    return value
+
+
+def bound_arguments(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    signature: inspect.Signature | None,
+) -> inspect.BoundArguments:
+    """The arguments by parameter; ArgumentError where the function does not take them."""
+    signature = signature or inspect.signature(lambda *args, **kwargs: None)
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name = getattr(function, "__name__", "function")
+        raise ArgumentError(f"{name}: {error}", hint=f"it is {name}{signature}") from None
 
 
 def rebuild_arguments(
@@ -136,36 +217,73 @@ def rebuild_arguments(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments with other leaves in the places of the call's."""
     tree = unflatten(call.structure, leaves)
-    if not call.static:
-        args, kwargs = tree if signature is None or isinstance(tree, tuple) else ((), tree)
-        return tuple(args), dict(kwargs)
+    if not call.by_parameter:
+        args, kwargs = tree
+        return args, kwargs
     assert signature is not None
     values = {**tree, **dict(call.static)}
     bound = inspect.BoundArguments(signature, values)  # type: ignore[arg-type]
     return bound.args, bound.kwargs
 
 
+def leaf_paths(call: Call, signature: inspect.Signature | None) -> list[str]:
+    """How the function reaches each leaf: `x`, `params['w'][0]`, `args[1]`."""
+    parameters = list(signature.parameters.values()) if signature is not None else []
+    positional = [p.name for p in parameters if p.kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    rest = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    paths = []
+    for path in path_names(call.structure, ""):
+        if call.by_parameter:
+            name, inside = _first_key(path)
+        else:
+            kind, path = _first_key(path)
+            name, inside = _first_key(path)
+            if kind == "0" and int(name) < len(positional):
+                name = positional[int(name)]
+            elif kind == "0":
+                variable = rest[0] if rest else "args"
+                name = f"{variable}[{int(name) - len(positional)}]"
+        paths.append(name + inside)
+    return paths
+
+
+def _first_key(path: str) -> tuple[str, str]:
+    """`['w'][0].x` as `w` and `[0].x`."""
+    key, inside = path[1:].split("]", 1)
+    return key.strip("'"), inside
+
+
 def leaf_names(call: Call, signature: inspect.Signature | None) -> list[str]:
-    """Names of the leaves as identifiers: the parameter's name and the path inside it."""
-    paths = path_names(call.structure, "")
-    names = []
-    parameters = list(signature.parameters) if signature is not None else []
-    for path in paths:
-        parts = re.findall(r"[A-Za-z0-9_]+", path)
-        if not call.static and parts and parts[0] == "0" and len(parts) > 1:
-            position = int(parts[1])
-            if position < len(parameters):
-                parts[1] = parameters[position]
-            parts = parts[1:]
-        elif not call.static and parts and parts[0] == "1":
-            parts = parts[1:]
-        name = "_".join(parts) or "x"
-        if name[0].isdigit():
+    """Names of the leaves as identifiers: `x`, `params_w_0`, `args_1`."""
+    names: dict[str, None] = {}
+    for path in leaf_paths(call, signature):
+        name = "_".join(re.findall(r"[A-Za-z0-9_]+", path))
+        if not name or name[0].isdigit():
             name = "x" + name
         while name in names:
             name += "_"
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)
+
+
+def difference(
+    old: Call,
+    old_specs: Sequence[LeafSpec],
+    new: Call,
+    new_specs: Sequence[LeafSpec],
+    signature: inspect.Signature | None,
+) -> str:
+    """Why one call's program does not do for another: `x changed from f32[64] to f32[65]`."""
+    if old.structure != new.structure:
+        return "the arguments have another structure"
+    before = dict(old.static)
+    for name, value in new.static:
+        if name not in before or static_key(before[name]) != static_key(value):
+            return f"the static argument {name} changed from {before.get(name)!r} to {value!r}"
+    for path, was, now in zip(leaf_paths(new, signature), old_specs, new_specs):
+        if was != now:
+            return f"{path} changed from {was} to {now}"
+    return "the options changed"
 
 
 @dataclass(frozen=True)
@@ -184,12 +302,13 @@ def trace_function(
     signature: inspect.Signature | None,
 ) -> Traced:
     """Run the function once on traced arrays; nothing is computed."""
+    bound_arguments(function, *rebuild_arguments(call, call.leaves, signature), signature)
     name = getattr(function, "__name__", "function")
     trace = Trace(name)
     names = leaf_names(call, signature)
-    where = _definition(function)
+    where = definition(function)
     params: list[Node] = []
-    with tracing(trace), watching(function):
+    with tracing(trace), watching(function, dict(call.static)):
         inputs = []
         for spec, leaf_name in zip(specs, names):
             shape = spec.shape
@@ -221,8 +340,3 @@ def _output(leaf: Any, trace: Trace, name: str) -> Node:
         f"{name} returns a {type(leaf).__name__}, which is neither an array nor a number",
         hint="return arrays, numbers, and lists, tuples or dicts of them",
     )
-
-
-def _definition(function: Callable[..., Any]) -> Where | None:
-    code = getattr(function, "__code__", None)
-    return None if code is None else Where(code.co_filename, code.co_firstlineno)

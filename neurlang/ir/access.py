@@ -67,7 +67,7 @@ def divide(value: Affine, divisor: int, divider: Divider) -> tuple[Affine, Affin
     With value = g * high + low, 0 <= low < g and g a divisor of `divisor`, only `high` has to be
     divided: (g * high + low) // divisor = high // (divisor / g).
     """
-    if divisor == 1:
+    if divisor <= 1:  # 0 where an axis is empty, and then nothing is read
         return value, ZERO
     high, low = split_at(value, divisor)
     if 0 <= low.low and low.high < divisor:
@@ -95,6 +95,8 @@ def split_at(value: Affine, unit: int) -> tuple[Affine, Affine]:
 
 def reshape_index(source: Shape, target: Shape, index: Indices, divider: Divider) -> Indices:
     """The source's index for the target's: through the flat index, except where axes agree."""
+    if 0 in source:
+        return (ZERO,) * len(source)  # no element is ever asked for
     if same_axes(source, target):
         kept = iter([i for i, n in zip(index, target) if n != 1])
         return tuple(ZERO if n == 1 else next(kept) for n in source)

@@ -71,6 +71,8 @@ def lower_dot(
 ) -> list[Statement]:
     """The scheduled loops of a product and of the elementwise work that follows it."""
     product = group.anchors[0]
+    if not product.type.size:
+        return []
     index, loops = outer_loops([(0, size) for size in product.shape[:-2]], "bcd")
     return nest(loops, _Product(group, scope, targets, machine, index).lower())
 

@@ -101,6 +101,7 @@ class _Lowering:
         steps: list[Step] = []
         for group in self.plan.groups:
             if group in self.skipped:
+                self.buffers.update({anchor: self.outputs[anchor] for anchor in group.anchors})
                 continue
             targets = {
                 anchor: self._target(anchor)
@@ -152,7 +153,7 @@ class _Lowering:
             while source.op == "reshape":
                 source = source.args[0]
             alone = node.op == "reshape" and len(group_of[node].anchors) == 1
-            free = source in group_of and source not in self.outputs
+            free = source in group_of and source not in (*self.outputs, *self.reserved)
             if alone and free and source.type.size == node.type.size:
                 buffer = Buffer(self.outputs[node].name, source.dtype, source.shape)
                 self.places[buffer] = self.outputs[node]
@@ -176,6 +177,8 @@ class _Lowering:
         name = f"k{number}_{first.op.removeprefix('reduce_')}"
         notes = tuple(dict.fromkeys(group.reasons))
         match group.kind:
+            case "sort" | "argsort" if not first.type.size:
+                return []
             case "sort" | "argsort":
                 return [LibraryCall(group.kind, (self.buffers[first.args[0]],), (targets[first],))]
             case "dot":
@@ -207,8 +210,8 @@ class _Lowering:
     def _temporaries(self, steps: Sequence[Step]) -> set[Buffer]:
         fixed = {*self.outputs.values(), *self.places}
         fixed |= {self.buffers[param] for param in self.graph.params}
-        used = {buffer for step in steps for buffer in (*step.inputs, *step.outputs)}
-        return used - fixed
+        written = {buffer for step in steps for buffer in step.outputs}
+        return written - fixed
 
 
 def _buffer(name: str, type: Type) -> Buffer:

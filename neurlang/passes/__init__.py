@@ -7,6 +7,8 @@ from neurlang.passes.graph.eliminate_dead_nodes import eliminate_dead_nodes
 from neurlang.passes.graph.expand_vector_products import expand_vector_products
 from neurlang.passes.graph.fold_constants import fold_constants
 from neurlang.passes.graph.merge_duplicates import merge_duplicates
+from neurlang.passes.graph.simplify import simplify
+from neurlang.passes.graph.sink_views import sink_views
 from neurlang.passes.loops.collapse import collapse
 from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.parallelize import parallelize
@@ -15,8 +17,11 @@ from neurlang.passes.loops.vectorize import vectorize
 
 GRAPH_PASSES = (
     fold_constants,  # first: rules match literals, not the arithmetic that makes them
+    simplify,
+    sink_views,  # before duplicates are merged: moved views meet their like
     expand_vector_products,  # makes reductions: before they are brought into form
     canonicalize_reductions,  # the schedules know reductions over one axis
+    simplify,  # views that the passes above left side by side
     merge_duplicates,
     eliminate_dead_nodes,  # last: every pass above leaves dead nodes behind
 )

@@ -165,34 +165,42 @@ def _as_pattern(value: Operand) -> Pattern:
 
 
 def max_(a: Operand, b: Operand) -> Pattern:
+    """The larger of two."""
     return op("max", a, b)
 
 
 def min_(a: Operand, b: Operand) -> Pattern:
+    """The smaller of two."""
     return op("min", a, b)
 
 
 def abs_(a: Operand) -> Pattern:
+    """The absolute value."""
     return op("abs", a)
 
 
 def equal(a: Operand, b: Operand) -> Pattern:
+    """a == b, which Python keeps for itself."""
     return op("equal", a, b)
 
 
 def less(a: Operand, b: Operand) -> Pattern:
+    """a < b."""
     return op("less", a, b)
 
 
 def less_equal(a: Operand, b: Operand) -> Pattern:
+    """a <= b."""
     return op("less_equal", a, b)
 
 
 def where(condition: Operand, a: Operand, b: Operand) -> Pattern:
+    """a where the condition holds, else b."""
     return op("where", condition, a, b)
 
 
 def cast(a: Operand) -> Pattern:
+    """Any cast in a pattern; in a replacement, the one to the root's dtype."""
     return op("cast", a)
 
 

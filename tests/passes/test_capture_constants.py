@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurlang.ir.graph import Node, graph_from, make_constant, make_node
+from neurlang.ir.graph import Graph, Node, graph_from, make_constant, make_node
 from neurlang.ir.interpret import interpret
 from neurlang.ir.parse import parse
 from neurlang.ir.types import Type
@@ -12,14 +12,14 @@ from neurlang.ir.verify import verify
 from neurlang.passes.graph.capture_constants import capture_constants
 
 
-def captured(graph):
+def captured(graph: Graph) -> Graph:
     new = capture_constants(graph)
     verify(new, "capture_constants")
     assert capture_constants(new) is new
     return new
 
 
-def test_golden():
+def test_golden() -> None:
     graph = parse("""
 graph f(%x: i64[3]):
     %0: i64[3] = const [4, 5, 6]
@@ -47,7 +47,7 @@ graph f(%x: i64[3], %captured0: i64[3], %captured1: i64[3]):
     np.testing.assert_array_equal(interpret(graph, x), interpret(new, x))
 
 
-def test_captured_values_are_contiguous():
+def test_captured_values_are_contiguous() -> None:
     value = np.arange(12.0).reshape(3, 4).T
     new = captured(graph_from([make_constant(value)], [], "transposed"))
     (found,) = new.captured
@@ -55,7 +55,7 @@ def test_captured_values_are_contiguous():
     np.testing.assert_array_equal(interpret(new), value)
 
 
-def test_later_captures_count_on():
+def test_later_captures_count_on() -> None:
     first = captured(graph_from([make_constant(np.arange(3))], [], "first"))
     more = make_node("add", [first.outputs[0], make_constant(np.arange(3) * 10)])
     graph = graph_from([more], first.params, "second")
@@ -65,7 +65,7 @@ def test_later_captures_count_on():
     np.testing.assert_array_equal(interpret(second), np.arange(3) * 11)
 
 
-def test_a_graph_without_arrays_is_returned_as_it_is():
+def test_a_graph_without_arrays_is_returned_as_it_is() -> None:
     param = Node("param", (), {"name": "x"}, Type(np.dtype("float32"), (4,)))
     splat = make_constant(np.float32(2), param.type)
     graph = graph_from([make_node("mul", [param, splat])], [param], "splat")

@@ -27,7 +27,7 @@ graph f(%x: f32[4], %unused: f32[4]):
 """
 
 
-def test_golden():
+def test_golden() -> None:
     graph = parse(BEFORE)
     new = eliminate_dead_nodes(graph)
     verify(new, "eliminate_dead_nodes")
@@ -39,11 +39,11 @@ def test_golden():
     np.testing.assert_array_equal(same, x)
 
 
-def test_a_second_time_nothing_goes():
+def test_a_second_time_nothing_goes() -> None:
     new = eliminate_dead_nodes(parse(BEFORE))
     assert eliminate_dead_nodes(new).nodes == new.nodes
 
 
-def test_nodes_that_live_are_the_same_nodes():
+def test_nodes_that_live_are_the_same_nodes() -> None:
     graph = parse(BEFORE)
     assert eliminate_dead_nodes(graph).outputs == graph.outputs

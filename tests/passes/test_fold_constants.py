@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
-from neurlang.ir.graph import Node, graph_from, make_constant, make_node
+from neurlang.ir.graph import Graph, Node, graph_from, make_constant, make_node
 from neurlang.ir.interpret import interpret
 from neurlang.ir.ops import MAPS
 from neurlang.ir.parse import parse
@@ -23,7 +25,7 @@ VALUES = {
 }
 
 
-def folded(graph):
+def folded(graph: Graph) -> Graph:
     new = fold_constants(graph)
     verify(new, "fold_constants")
     clean = eliminate_dead_nodes(new)
@@ -31,7 +33,7 @@ def folded(graph):
     return clean
 
 
-def exact_cases():
+def exact_cases() -> Iterator[tuple[str, str]]:
     for op in MAPS:
         if op.cost <= 4 and op.result != "attr":
             for dtype in ("bool", "int8", "uint8", "float32"):
@@ -40,7 +42,7 @@ def exact_cases():
 
 
 @pytest.mark.parametrize(("name", "dtype"), list(exact_cases()))
-def test_exact_maps_of_splats(name, dtype):
+def test_exact_maps_of_splats(name: str, dtype: str) -> None:
     kind = np.dtype(dtype)
     values = np.array(VALUES[kind.kind], np.float64 if kind.kind == "f" else np.int64).astype(kind)
     (op,) = (op for op in MAPS if op.name == name)
@@ -52,6 +54,7 @@ def test_exact_maps_of_splats(name, dtype):
         new = folded(graph_from([make_node(name, args)], [], "splats"))
         (node,) = new.nodes
         assert node.op == "const" and node.attrs["value"].ndim == 0
+        assert op.numpy is not None
         with np.errstate(all="ignore"):
             oracle = np.asarray(op.numpy(*(np.full((3, 5), operand) for operand in operands)))
         found = interpret(new)
@@ -62,14 +65,14 @@ def test_exact_maps_of_splats(name, dtype):
 
 
 @pytest.mark.parametrize("name", ELEMENTARY)
-def test_elementary_functions_are_left_to_machine_code(name):
+def test_elementary_functions_are_left_to_machine_code(name: str) -> None:
     (op,) = (op for op in MAPS if op.name == name)
     args = [make_constant(np.float32(0.5))] * op.arity
     graph = graph_from([make_node(name, args)], [], "elementary")
     assert folded(graph).outputs[0].op == name
 
 
-def test_golden():
+def test_golden() -> None:
     graph = parse("""
 graph f(%x: f32[2,3]):
     %0: f32[] = const 2.0
@@ -97,7 +100,7 @@ graph f(%x: f32[2,3]):
     )
 
 
-def test_large_arrays_stay_as_they_are():
+def test_large_arrays_stay_as_they_are() -> None:
     small = make_constant(np.arange(LARGEST))
     large = make_constant(np.arange(LARGEST + 1))
     graph = graph_from([make_node("neg", [small]), make_node("neg", [large])], [], "sizes")
@@ -105,7 +108,7 @@ def test_large_arrays_stay_as_they_are():
     assert first.op == "const" and second.op == "neg"
 
 
-def test_what_depends_on_a_parameter_stays():
+def test_what_depends_on_a_parameter_stays() -> None:
     param = Node("param", (), {"name": "x"}, Type(np.dtype("float32"), ()))
     node = make_node("mul", [param, make_constant(np.float32(0))])
     assert folded(graph_from([node], [param], "parameter")).outputs[0].op == "mul"

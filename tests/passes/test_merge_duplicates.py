@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from neurlang.ir.graph import graph_from, make_constant
+from neurlang.ir.graph import Graph, graph_from, make_constant
 from neurlang.ir.interpret import interpret
 from neurlang.ir.parse import parse
 from neurlang.ir.types import Type
@@ -14,7 +16,7 @@ from neurlang.passes.graph.eliminate_dead_nodes import eliminate_dead_nodes
 from neurlang.passes.graph.merge_duplicates import merge_duplicates
 
 
-def merged(graph):
+def merged(graph: Graph) -> Graph:
     new = merge_duplicates(graph)
     verify(new, "merge_duplicates")
     clean = eliminate_dead_nodes(new)
@@ -22,7 +24,7 @@ def merged(graph):
     return clean
 
 
-def test_golden():
+def test_golden() -> None:
     graph = parse("""
 graph f(%x: f32[2,3]):
     %0: f32[3,2] = transpose %x axes=[1, 0]
@@ -62,12 +64,12 @@ graph f(%x: f32[2,3]):
         (np.arange(4), np.arange(4).reshape(2, 2), 2),
     ],
 )
-def test_constants_are_compared_by_their_bits(first, second, count):
+def test_constants_are_compared_by_their_bits(first: Any, second: Any, count: int) -> None:
     graph = graph_from([make_constant(first), make_constant(second)], [], "constants")
     assert len(set(merged(graph).outputs)) == count
 
 
-def test_splats_of_other_shapes_are_two():
+def test_splats_of_other_shapes_are_two() -> None:
     splats = [
         make_constant(np.float32(1), Type(np.dtype("float32"), shape)) for shape in ((2,), (3,))
     ]
@@ -82,7 +84,7 @@ def test_splats_of_other_shapes_are_two():
         ("concat %x, %y axis=0", "concat %y, %x axis=0"),
     ],
 )
-def test_attributes_and_the_order_of_arguments_count(first, second):
+def test_attributes_and_the_order_of_arguments_count(first: str, second: str) -> None:
     size = 8 if first.startswith("concat") else 5
     graph = parse(f"""
 graph f(%x: f32[4], %y: f32[4]):
@@ -93,7 +95,7 @@ graph f(%x: f32[4], %y: f32[4]):
     assert len(set(merged(graph).outputs)) == 2
 
 
-def test_parameters_of_one_type_stay_apart():
+def test_parameters_of_one_type_stay_apart() -> None:
     graph = parse("""
 graph f(%x: f32[4], %y: f32[4]):
     %0: f32[4] = neg %x

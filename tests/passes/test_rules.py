@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
-from neurlang.ir.graph import Node, graph_from, make_constant, make_node
+from neurlang.ir.graph import Graph, Node, graph_from, make_constant, make_node
 from neurlang.ir.interpret import interpret
 from neurlang.ir.ops import OPS, cast
-from neurlang.ir.types import SHORT, Type
+from neurlang.ir.types import SHORT, DType, Shape, Type
 from neurlang.ir.verify import verify
 from neurlang.passes.graph.simplify import RULES, inner_cast_is_idle, simplify
 from neurlang.passes.rules import (
@@ -19,6 +21,8 @@ from neurlang.passes.rules import (
     ConstantHole,
     Hole,
     Literal,
+    Pattern,
+    Rule,
     equal,
     instantiate,
     less,
@@ -36,7 +40,7 @@ SPECIALS = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 0.1, 7.25, 1e-3, 1e10, np.inf]
 DTYPES = [np.dtype(name) for name in ("bool", "int8", "uint8", "int64", "float32", "float64")]
 
 
-def values(dtype):
+def values(dtype: DType) -> Any:
     """Everything of small dtypes; of floats both signs of specials, NaN, subnormal and huge."""
     if dtype.kind == "b":
         return np.array([False, True])
@@ -46,14 +50,15 @@ def values(dtype):
             return np.arange(limits.min, limits.max + 1).astype(dtype)
         chosen = [0, 1, 2, 3, 7, 8, 255, limits.max - 1, limits.max, limits.min, limits.min // 2]
         return np.array([*chosen, *(-v for v in chosen[:7] if limits.min)], dtype)
-    limits = np.finfo(dtype)
-    edges = [limits.tiny, limits.tiny / 2, limits.smallest_subnormal, limits.max, limits.max / 2]
+    of_float = np.finfo(dtype)
+    least, largest = of_float.smallest_subnormal, of_float.max
+    edges = [of_float.tiny, of_float.tiny / 2, least, largest, largest / 2]
     with np.errstate(all="ignore"):
         magnitudes = np.array([*SPECIALS, *edges], dtype)
     return np.concatenate([magnitudes, -magnitudes, np.array([np.nan], dtype)])
 
 
-def bits(array):
+def bits(array: Any) -> tuple[DType, Shape, bytes]:
     """An array's bytes with every NaN the same."""
     array = np.array(array)
     if array.dtype.kind == "f":
@@ -61,22 +66,22 @@ def bits(array):
     return array.dtype, array.shape, array.tobytes()
 
 
-def parts(pattern):
+def parts(pattern: Pattern) -> Iterator[Pattern]:
     """The pattern and all that is in it."""
     yield pattern
     for part in getattr(pattern, "args", ()) or getattr(pattern, "holes", ()):
         yield from parts(part)
 
 
-def holes_of(pattern):
+def holes_of(pattern: Pattern) -> list[Hole]:
     return list(dict.fromkeys(part for part in parts(pattern) if isinstance(part, Hole)))
 
 
-def constants_of(pattern):
+def constants_of(pattern: Pattern) -> list[ConstantHole]:
     return list(dict.fromkeys(part for part in parts(pattern) if isinstance(part, ConstantHole)))
 
 
-def conditions_of(pattern):
+def conditions_of(pattern: Pattern) -> set[str]:
     """Names of holes that stand where `where` takes its condition."""
     found = set()
     for part in parts(pattern):
@@ -85,13 +90,13 @@ def conditions_of(pattern):
     return found
 
 
-def accepts(pattern, dtype):
+def accepts(pattern: Pattern, dtype: DType) -> bool:
     """Whether every op of a pattern takes arguments of a dtype."""
     used = [OPS[part.name] for part in parts(pattern) if isinstance(part, Apply)]
     return all(dtype.kind in found.accepts or found.result == "bool" for found in used)
 
 
-def root_dtypes(pattern, dtype):
+def root_dtypes(pattern: Apply, dtype: DType) -> list[DType]:
     """The dtypes that a match's root may have where `x` has one."""
     if pattern.name == "where" and "x" in conditions_of(pattern):
         return DTYPES
@@ -99,12 +104,12 @@ def root_dtypes(pattern, dtype):
     return [BOOLEAN if comparison else dtype]
 
 
-def constant_choices(hole, dtype):
+def constant_choices(hole: ConstantHole, dtype: DType) -> Any:
     accepted = [value for value in values(dtype) if hole.accepts(np.asarray(value))]
     return accepted if len(accepted) <= 12 else accepted[:: len(accepted) // 8]
 
 
-def grids(count, dtypes):
+def grids(count: int, dtypes: Sequence[DType]) -> list[Any]:
     """Every combination of values, one flat array for each hole."""
     axes = np.meshgrid(*(values(dtype) for dtype in dtypes), indexing="ij") if count else []
     size = axes[0].size if axes else 1
@@ -112,7 +117,9 @@ def grids(count, dtypes):
     return [np.ascontiguousarray(axis.ravel()[::step]) for axis in axes]
 
 
-def both_sides(rule, dtype, root, choice):
+def both_sides(
+    rule: Rule, dtype: DType, root: DType, choice: dict[ConstantHole, Any]
+) -> tuple[list[Graph], list[Any]]:
     """Two graphs over the same parameters, and inputs for them."""
     holes = holes_of(rule.pattern)
     conditions = conditions_of(rule.pattern)
@@ -134,7 +141,7 @@ def both_sides(rule, dtype, root, choice):
     return sides, inputs
 
 
-def cases(fast_math):
+def cases(fast_math: bool) -> Iterator[tuple[Rule, DType, DType]]:
     for each in RULES:
         if each.fast_math != fast_math or is_about_dtypes(each):
             continue
@@ -145,11 +152,11 @@ def cases(fast_math):
                     yield each, dtype, root
 
 
-def is_about_dtypes(rule):
+def is_about_dtypes(rule: Rule) -> bool:
     return rule.pattern.name in ("cast", "bitcast")
 
 
-def describe(value):
+def describe(value: Any) -> str:
     match value:
         case np.dtype():
             return SHORT[value]
@@ -165,7 +172,7 @@ def describe(value):
 
 
 @pytest.mark.parametrize(("rule", "dtype", "root"), list(cases(False)), ids=describe)
-def test_both_sides_have_the_same_bits(rule, dtype, root):
+def test_both_sides_have_the_same_bits(rule: Rule, dtype: DType, root: DType) -> None:
     holes = constants_of(rule.pattern)
     choices = [constant_choices(hole, dtype) for hole in holes]
     assert all(choices)
@@ -179,7 +186,7 @@ def test_both_sides_have_the_same_bits(rule, dtype, root):
 
 
 @pytest.mark.parametrize(("rule", "dtype", "root"), list(cases(True)), ids=describe)
-def test_inexact_rules_need_fast_math(rule, dtype, root):
+def test_inexact_rules_need_fast_math(rule: Rule, dtype: DType, root: DType) -> None:
     choice = {hole: np.asarray(3, dtype) for hole in constants_of(rule.pattern)}
     (left, _), _ = both_sides(rule, dtype, root, choice)
     assert simplify(left).outputs[0].op == left.outputs[0].op
@@ -190,7 +197,7 @@ def test_inexact_rules_need_fast_math(rule, dtype, root):
 
 @pytest.mark.parametrize("source", SHORT, ids=describe)
 @pytest.mark.parametrize("middle", SHORT, ids=describe)
-def test_idle_casts_lose_nothing(source, middle):
+def test_idle_casts_lose_nothing(source: DType, middle: DType) -> None:
     given = values(source)
     if source.kind == "f":
         given = np.concatenate([given, (2.0 ** np.arange(70) * 1.25).astype(source)])
@@ -219,7 +226,7 @@ def test_idle_casts_lose_nothing(source, middle):
         (("float32", "int32", "float32"), 2),
     ],
 )
-def test_cast_chains(chain, left):
+def test_cast_chains(chain: tuple[str, ...], left: int) -> None:
     node = param = Node("param", (), {"name": "x"}, Type(np.dtype(chain[0]), (4,)))
     for name in chain[1:]:
         node = make_node("cast", [node], dtype=np.dtype(name))
@@ -230,7 +237,7 @@ def test_cast_chains(chain, left):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("classic", ["x + 0", "x - x", "x * 0"])
-def test_the_three_classics_are_refused_for_floats(classic, dtype):
+def test_the_three_classics_are_refused_for_floats(classic: str, dtype: str) -> None:
     param = Node("param", (), {"name": "x"}, Type(np.dtype(dtype), (3,)))
     zero = make_constant(np.zeros((), dtype), param.type)
     name, args = {
@@ -260,13 +267,13 @@ def test_the_three_classics_are_refused_for_floats(classic, dtype):
     ],
     ids=describe,
 )
-def test_the_grid_tells_wrong_rules_from_right_ones(wrong):
+def test_the_grid_tells_wrong_rules_from_right_ones(wrong: Rule) -> None:
     dtype = np.dtype("float32")
     (left, right), inputs = both_sides(wrong, dtype, root_dtypes(wrong.pattern, dtype)[0], {})
     assert bits(interpret(left, *inputs)) != bits(interpret(right, *inputs))
 
 
-def test_literals_are_matched_by_their_bits():
+def test_literals_are_matched_by_their_bits() -> None:
     param = Node("param", (), {"name": "x"}, Type(np.dtype("float32"), (2,)))
     for value, simple in ((-0.0, True), (0.0, False), (1.0, False)):
         constant = make_constant(np.float32(value), param.type)
@@ -274,7 +281,7 @@ def test_literals_are_matched_by_their_bits():
         assert (simplify(graph).outputs[0] is graph.params[0]) == simple
 
 
-def test_a_hole_that_stands_twice_is_one_node():
+def test_a_hole_that_stands_twice_is_one_node() -> None:
     type = Type(np.dtype("int32"), (2,))
     first, second = (Node("param", (), {"name": name}, type) for name in "xy")
     different = graph_from([make_node("sub", [first, second])], [first, second], "different")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
-from neurlang.ir.graph import Node, graph_from, make_constant, make_node
+from neurlang.ir.graph import Graph, Node, graph_from, make_constant, make_node
 from neurlang.ir.interpret import interpret
 from neurlang.ir.parse import parse
-from neurlang.ir.types import Type
+from neurlang.ir.types import Shape, Type
 from neurlang.ir.verify import verify
 from neurlang.passes.graph.eliminate_dead_nodes import eliminate_dead_nodes
 from neurlang.passes.graph.simplify import simplify
@@ -18,7 +19,7 @@ from neurlang.passes.graph.simplify import simplify
 FLOAT32 = np.dtype("float32")
 
 
-def simplified(graph):
+def simplified(graph: Graph) -> Graph:
     """The pass, verified and found to have nothing left to do."""
     new = simplify(graph)
     verify(new, "simplify")
@@ -27,13 +28,13 @@ def simplified(graph):
     return clean
 
 
-def graph_of(*lines, params, result):
+def graph_of(*lines: str, params: str, result: str) -> Graph:
     """A graph of lines like `%0: f32[4] = neg %x`."""
     body = "\n".join(f"    {line}" for line in lines)
     return parse(f"graph f({params}):\n{body}\n    return {result}")
 
 
-def numbers(graph):
+def numbers(graph: Graph) -> list[Any]:
     """An input for each parameter in which every element is another number."""
     return [
         (np.arange(param.type.size).reshape(param.shape) - 5).astype(param.dtype)
@@ -41,7 +42,7 @@ def numbers(graph):
     ]
 
 
-def body(graph):
+def body(graph: Graph) -> list[str]:
     return [line.strip() for line in str(graph).splitlines()[1:]]
 
 
@@ -198,7 +199,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_small_graphs(case):
+def test_small_graphs(case: str) -> None:
     before, after = CASES[case]
     result = before[-1].split(":")[0]
     graph = graph_of(*before, params="%x: f32[2,3,4]", result=result)
@@ -211,7 +212,7 @@ def test_small_graphs(case):
     assert old_value.dtype == new_value.dtype and old_value.shape == new_value.shape
 
 
-def test_golden():
+def test_golden() -> None:
     graph = parse("""
 graph scaled(%x: f32[3,4], %b: bool[4]):
     %0: f32[4,3] = transpose %x axes=[1, 0]
@@ -239,7 +240,7 @@ graph scaled(%x: f32[3,4], %b: bool[4]):
     )
 
 
-def random_region(random, shape):
+def random_region(random: np.random.Generator, shape: Shape) -> dict[str, Shape]:
     """A strided region of an array, either sign."""
     starts, sizes, steps = [], [], []
     for extent in shape:
@@ -251,7 +252,7 @@ def random_region(random, shape):
     return {"start": tuple(starts), "size": tuple(sizes), "step": tuple(steps)}
 
 
-def random_view(random, node):
+def random_view(random: np.random.Generator, node: Node) -> Node:
     """A view of a node, of any kind."""
     rank = len(node.shape)
     match int(random.integers(7)):
@@ -276,7 +277,7 @@ def random_view(random, node):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_random_chains_of_views(seed):
+def test_random_chains_of_views(seed: int) -> None:
     random = np.random.default_rng(seed)
     param = node = Node("param", (), {"name": "x"}, Type(FLOAT32, (3, 4, 2)))
     for _ in range(12):
@@ -290,7 +291,7 @@ def test_random_chains_of_views(seed):
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "float32"])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_arithmetic(seed, dtype):
+def test_random_arithmetic(seed: int, dtype: str) -> None:
     random = np.random.default_rng(seed)
     kind = np.dtype(dtype)
     names = ["add", "sub", "mul", "max", "min", "neg", "abs"]
@@ -320,7 +321,7 @@ def test_random_arithmetic(seed, dtype):
             )
 
 
-def test_a_long_chain_needs_no_recursion():
+def test_a_long_chain_needs_no_recursion() -> None:
     param = node = Node("param", (), {"name": "x"}, Type(FLOAT32, (2,)))
     one = make_constant(np.float32(1.0), param.type)
     for _ in range(3000):

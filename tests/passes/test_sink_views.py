@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neurlang.ir.graph import Node, graph_from, make_constant, make_node
+from neurlang.ir.graph import Graph, Node, graph_from, make_constant, make_node
 from neurlang.ir.interpret import interpret
 from neurlang.ir.parse import parse
 from neurlang.ir.types import Type
@@ -14,7 +14,7 @@ from neurlang.passes.graph.eliminate_dead_nodes import eliminate_dead_nodes
 from neurlang.passes.graph.sink_views import sink_views
 
 
-def sunk(graph):
+def sunk(graph: Graph) -> Graph:
     """The pass, verified and found to have nothing left to do."""
     new = sink_views(graph)
     verify(new, "sink_views")
@@ -136,7 +136,7 @@ graph f(%x: f32[12]):
 }
 
 
-def same_values(graph, new):
+def same_values(graph: Graph, new: Graph) -> None:
     random = np.random.default_rng(0)
     inputs = [random.standard_normal(p.shape).astype(p.dtype) for p in graph.params]
     old, found = interpret(graph, *inputs), interpret(new, *inputs)
@@ -145,7 +145,7 @@ def same_values(graph, new):
 
 
 @pytest.mark.parametrize("case", GOLDEN)
-def test_golden(case):
+def test_golden(case: str) -> None:
     before, after = (parse(text) for text in GOLDEN[case])
     new = sunk(before)
     assert str(new) == str(after)
@@ -153,7 +153,7 @@ def test_golden(case):
 
 
 @pytest.mark.parametrize("case", STAYS)
-def test_stays(case):
+def test_stays(case: str) -> None:
     graph = parse(STAYS[case])
     assert str(sunk(graph)) == str(graph)
 
@@ -163,7 +163,7 @@ REDUCTIONS = ["reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "argmax",
 
 @pytest.mark.parametrize("op", REDUCTIONS)
 @pytest.mark.parametrize("seed", range(10))
-def test_reductions_of_every_transpose(op, seed):
+def test_reductions_of_every_transpose(op: str, seed: int) -> None:
     random = np.random.default_rng(seed)
     param = Node("param", (), {"name": "x"}, Type(np.dtype("int32"), (2, 3, 4, 5)))
     view = make_node("transpose", [param], axes=tuple(random.permutation(4)))
@@ -183,7 +183,7 @@ def test_reductions_of_every_transpose(op, seed):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_graphs(seed):
+def test_random_graphs(seed: int) -> None:
     """Integers, whose sums do not depend on their order."""
     random = np.random.default_rng(seed)
     type = Type(np.dtype("int32"), (2, 3, 2))

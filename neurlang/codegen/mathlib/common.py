@@ -41,14 +41,11 @@ def selected_polynomial(
 
     Both have the same number of coefficients. Selecting constants is cheaper than a second fma.
     """
-    pairs = zip(yes, no, strict=True)
-    chosen = [select_constant(writer, condition, x, a, b) for a, b in pairs]
+    chosen = [
+        writer.select(condition, writer.constant(a, x), writer.constant(b, x))
+        for a, b in zip(yes, no, strict=True)
+    ]
     return evaluate_polynomial(writer, x, chosen)
-
-
-def select_constant(writer: Writer, condition: Value, like: Value, yes: float, no: float) -> Value:
-    """The constant `yes` where `condition` holds, else `no`."""
-    return writer.select(condition, writer.constant(yes, like), writer.constant(no, like))
 
 
 def evaluate_polynomial(writer: Writer, x: Value, coefficients: Sequence[Value]) -> Value:

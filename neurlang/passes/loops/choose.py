@@ -154,9 +154,10 @@ def _accumulators(rows: int, columns: int, width: int, registers: int) -> tuple[
     """Rows and vectors of a tile: the least padding, then the fewest loads for each product."""
     best = (1, 1)
     score: tuple[float, float] | None = None
+    rows = max(1, rows)
     needed = -(-columns // width)
     for vectors in range(1, min(4, needed) + 1):
-        height = min(MOST_ROWS, (registers - vectors - 3) // vectors, rows)
+        height = max(1, min(MOST_ROWS, (registers - vectors - 3) // vectors, rows))
         tiles = -(-rows // height)
         height = -(-rows // tiles)
         padded = tiles * height * -(-needed // vectors) * vectors

@@ -1,0 +1,94 @@
+"""Sine, cosine and tangent, and the table of all trigonometric functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from neurlang.codegen.mathlib.angle_reduction import (
+    HALF_TURNS,
+    ODD_QUARTER_TURNS,
+    QUARTER_TURNS,
+    Grid,
+    Reduction,
+    reduce_angle,
+)
+from neurlang.codegen.mathlib.common import Pair, polynomial
+from neurlang.codegen.mathlib.trigonometric_coefficients import (
+    COS,
+    SIN,
+    SIN_SHORT,
+)
+from neurlang.codegen.writer import Value, Writer
+
+
+def is_odd(writer: Writer, count: Value) -> Value:
+    low_bit = writer.and_(count, writer.constant(1, count))
+    return writer.icmp("ne", low_bit, writer.constant(0, count))
+
+
+def flip_sign(writer: Writer, x: Value, count: Value, bit: int) -> Value:
+    """-x where that bit of `count` is set."""
+    sign = writer.shl(count, writer.constant(63 - bit, count))
+    if bit:
+        sign = writer.and_(sign, writer.constant(-(1 << 63), count))
+    return writer.bits_float(writer.xor(writer.float_bits(x), sign))
+
+
+def sine_of_float(writer: Writer, x: Value, grid: Grid) -> Value:
+    """(-1)^n sin(r) in double precision, with a polynomial for |r| <= pi / 2."""
+    r, _, n = reduce_angle(writer, x, grid)
+    tail = (1.0, *SIN_SHORT)
+    quotient = polynomial(writer, writer.fmul(r, r), tail)
+    return writer.fptrunc(flip_sign(writer, writer.fmul(r, quotient), n, 0), "float")
+
+
+def sine_parts(writer: Writer, reduction: Reduction, square: Value) -> Pair:
+    """sin(remainder - excess) as remainder - second."""
+    r, excess, _ = reduction
+    cube = writer.fmul(r, square)
+    return Pair(r, writer.fma(cube, polynomial(writer, square, SIN), excess))
+
+
+def cosine_parts(writer: Writer, reduction: Reduction, square: Value) -> Pair:
+    """cos(remainder - excess) as first + second, where first = 1 - square / 2 rounded."""
+    r, excess, _ = reduction
+    half, one = writer.constant(-0.5, square), writer.constant(1.0, square)
+    first = writer.fma(square, half, one)
+    rest = writer.fma(square, half, writer.fsub(one, first))
+    rest = writer.fma(r, excess, rest)
+    quartic = writer.fmul(square, square)
+    return Pair(first, writer.fma(quartic, polynomial(writer, square, COS), rest))
+
+
+def sine_of_double(writer: Writer, x: Value, quarters: int) -> Value:
+    """sin(x + quarters * pi / 2)."""
+    reduction = reduce_angle(writer, x, QUARTER_TURNS)
+    r, _, n = reduction
+    if quarters:
+        n = writer.add(n, writer.constant(quarters, n))
+    square = writer.fmul(r, r)
+    sine = sine_parts(writer, reduction, square)
+    cosine = cosine_parts(writer, reduction, square)
+    chosen = writer.select(
+        is_odd(writer, n),
+        writer.fadd(cosine.high, cosine.low),
+        writer.fsub(sine.high, sine.low),
+    )
+    return flip_sign(writer, chosen, n, 1)
+
+
+def emit_sin(writer: Writer, x: Value) -> Value:
+    """sin(x): reduced to the nearest multiple of pi (float) or pi / 2 (double), then polynomials."""
+    if x.scalar == "float":
+        return sine_of_float(writer, x, HALF_TURNS)
+    return sine_of_double(writer, x, 0)
+
+
+def emit_cos(writer: Writer, x: Value) -> Value:
+    """cos(x) = sin(x + pi / 2), the quarter turn being added in the reduction."""
+    if x.scalar == "float":
+        return sine_of_float(writer, x, ODD_QUARTER_TURNS)
+    return sine_of_double(writer, x, 1)
+
+
+TRIGONOMETRIC: dict[str, Callable[..., Value]] = {"sin": emit_sin, "cos": emit_cos}
