@@ -16,9 +16,10 @@ import numpy as np
 
 from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
+from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY
 from neurlang.codegen.entry import EntrySignature
 from neurlang.codegen.pool import parallel_address
-from neurlang.codegen.program import EXPORTS, OUT_OF_MEMORY
+from neurlang.codegen.program import EXPORTS
 from neurlang.errors import IndexingError
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
@@ -91,8 +92,8 @@ class Executable:
     def fail(self, status: int) -> None:
         """Raise what a program's status says."""
         if status == OUT_OF_MEMORY:
-            raise MemoryError("a compiled program could not allocate its workspace")
-        failure = self.failures[status - 2]
+            raise MemoryError("a compiled program could not allocate memory")
+        failure = self.failures[status - FIRST_FAILURE]
         raise IndexingError(failure.message, where=failure.where, hint=failure.hint)
 
 
@@ -119,13 +120,20 @@ _SORTERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _run_library(text: bytes, pointers: Any) -> None:
-    """One library step: the text is `op dtype shape`, the pointers input then output."""
+def _run_library(text: bytes, pointers: Any) -> int:
+    """One library step: the text is `op dtype shape`, the pointers input then output.
+
+    Returns 1 where memory ran out: an exception cannot pass through machine code.
+    """
     op, dtype, shape = text.decode().split(" ")
     type: Type = parse_type(f"{dtype}[{shape}]")
     source = _view(pointers[0], type)
-    result = _SORTERS[op](source)
+    try:
+        result = _SORTERS[op](source)
+    except MemoryError:
+        return 1
     _view(pointers[1], Type(result.dtype, type.shape))[...] = result
+    return 0
 
 
 def _view(address: int, type: Type) -> Any:
@@ -138,7 +146,7 @@ _library_callback: list[Any] = []
 
 def _library_address() -> int:
     if not _library_callback:
-        kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.POINTER(ctypes.c_void_p))
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(ctypes.c_void_p))
         _library_callback.append(kind(_run_library))
     address = ctypes.cast(_library_callback[0], ctypes.c_void_p).value
     assert address is not None

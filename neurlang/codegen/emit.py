@@ -1,6 +1,6 @@
 """A kernel of the Loop IR as LLVM text. The emitter decides nothing: it writes what the loops say.
 
-Every function that is emitted takes one `context`: an array of pointers to the error cell, the
+Every function that is emitted takes one `context`: an array of pointers to the status cell, the
 workspace and the kernel's buffers. The body of a parallel loop is a function of its own, called
 with the index of its first iteration and the number of the worker, which owns a part of the
 workspace for scratch memory.
@@ -39,6 +39,7 @@ from neurlang.ir.loops import (
 from neurlang.ir.types import BOOL, DType
 
 STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2
+OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 ALIGNMENT = 64
 Place = tuple[Register, tuple[int, ...]]
 
@@ -180,7 +181,7 @@ class _Function:
             condition = writer.call(name, "i1", [condition])
         failed = writer.xor(condition, constant(1, "i1"))
         with writer.when(failed, "failed"):
-            writer.store(constant(code, "i64"), self.status)
+            writer.store(constant(FIRST_FAILURE + code - 1, "i64"), self.status)
 
     # loops
 

@@ -1,19 +1,25 @@
 """A program as one LLVM module: its kernels, and the function that runs them in order.
 
 `program(arguments)` takes an array of pointers, inputs first, then outputs. It returns 0, 1 where
-memory ran out, or 1 + the number of the Check that failed. Temporaries and scratch lie in one
+memory ran out, or 1 + the number of a Check that failed. Temporaries and scratch lie in one
 workspace, which the program keeps from call to call; a call that finds it in use takes another.
 """
 
 from __future__ import annotations
 
-from neurlang.codegen.emit import FIRST_BUFFER, STATUS, WORKSPACE, emit_kernel, scratch_bytes
+from neurlang.codegen.emit import (
+    FIRST_BUFFER,
+    OUT_OF_MEMORY,
+    STATUS,
+    WORKSPACE,
+    emit_kernel,
+    scratch_bytes,
+)
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.ir.loops import Buffer, Kernel
 from neurlang.ir.types import SHORT
 from neurlang.lower.program import LibraryCall, Program, Step
 
-OUT_OF_MEMORY = 1
 ALIGNMENT = 64
 EXPORTS = ("program", "release", "captured")
 
@@ -66,12 +72,9 @@ class _Main:
         if self.size:
             self._fill(context, WORKSPACE, writer.offset(workspace, self.scratch_start))
         for step in self.program.steps:
-            self._step(step, context)
+            self._step(step, context, status)
         self._return_workspace(workspace)
-        code = writer.trunc(writer.load(status, "i64"), "i32")
-        failed = writer.icmp("ne", code, constant(0, "i32"))
-        result = writer.select(failed, writer.add(code, constant(1, "i32")), constant(0, "i32"))
-        writer.ret(result)
+        writer.ret(writer.trunc(writer.load(status, "i64"), "i32"))
         writer.finish()
 
     def _fill(self, context: Value, slot: int, value: Value) -> None:
@@ -118,14 +121,16 @@ class _Main:
         for buffer, place in program.places.items():
             self.pointers[buffer] = self.pointers[place]
 
-    def _step(self, step: Step, context: Value) -> None:
+    def _step(self, step: Step, context: Value, status: Value) -> None:
         buffers = (*step.inputs, *step.outputs)
         for slot, buffer in enumerate(buffers):
             self._fill(context, FIRST_BUFFER + slot, self.pointers[buffer])
         if isinstance(step, LibraryCall):
             text = self._text(library_text(step))
             buffers_start = self.writer.offset(context, FIRST_BUFFER, "ptr")
-            self.writer.call_void("neurlang_library", [text, buffers_start])
+            failed = self.writer.call("neurlang_library", "i32", [text, buffers_start])
+            with self.writer.when(self.writer.icmp("ne", failed, constant(0, "i32"))):
+                self.writer.store(constant(OUT_OF_MEMORY, "i64"), status)
         else:
             self.writer.line(f"call void @{step.name}({context})")
 

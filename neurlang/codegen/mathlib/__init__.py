@@ -12,12 +12,8 @@ from neurlang.codegen.mathlib.error_function import ERROR_FUNCTION
 from neurlang.codegen.mathlib.exponential import EXPONENTIAL
 from neurlang.codegen.mathlib.logarithm import LOGARITHM
 from neurlang.codegen.mathlib.power import POWER
+from neurlang.codegen.mathlib.trigonometric import TRIGONOMETRIC
 from neurlang.codegen.writer import Value
-
-try:
-    from neurlang.codegen.mathlib.trigonometric import TRIGONOMETRIC
-except ImportError:
-    TRIGONOMETRIC = {}
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
     **EXPONENTIAL,
