@@ -40,7 +40,7 @@ def emit_program(program: Program, threads: int) -> Module:
 
 def _emit_release(module: Module) -> None:
     """`release()` frees the workspace; nobody may be running the program."""
-    writer = Writer(module, "void @release()")
+    writer = Writer(module, "void @release() noinline optnone")
     kept = writer.value("atomicrmw xchg ptr @workspace, ptr null seq_cst", "ptr")
     writer.call_void("free", [kept])
     writer.ret()
@@ -53,7 +53,7 @@ class _Main:
     def __init__(self, module: Module, program: Program, threads: int) -> None:
         self.module = module
         self.program = program
-        self.writer = Writer(module, "i32 @program(ptr %arguments)")
+        self.writer = Writer(module, "i32 @program(ptr %arguments) noinline optnone")
         kernels = [step for step in program.steps if isinstance(step, Kernel)]
         scratch = max((scratch_bytes(kernel) for kernel in kernels), default=0)
         self.scratch_start = -(-program.temporary_bytes // ALIGNMENT) * ALIGNMENT

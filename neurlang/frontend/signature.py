@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -178,15 +179,16 @@ def bind(
     traced = {}
     for name in bound.signature.parameters:
         if name in static_names and name in bound.arguments:
-            static.append((name, check_static(name, bound.arguments[name])))
+            check_static(name, bound.arguments[name])
+            static.append((name, bound.arguments[name]))
         elif name in bound.arguments:
             traced[name] = bound.arguments[name]
     leaves, structure = flatten(traced)
     return Call(tuple(leaves), structure, tuple(static), by_parameter=True)
 
 
-def check_static(name: str, value: Any) -> Hashable:
-    """The value of a static argument; ArgumentError where it has no hash."""
+def check_static(name: str, value: Any) -> None:
+    """ArgumentError where a static argument has no hash."""
     try:
         hash(value)
     except TypeError:
@@ -194,7 +196,6 @@ def check_static(name: str, value: Any) -> Hashable:
             f"the static argument {name} is a {type(value).__name__}, which has no hash",
             hint="static arguments are part of the cache's key: pass a tuple or a number",
         ) from None
-    return value
 
 
 def bound_arguments(
@@ -221,8 +222,8 @@ def rebuild_arguments(
         args, kwargs = tree
         return args, kwargs
     assert signature is not None
-    values = {**tree, **dict(call.static)}
-    bound = inspect.BoundArguments(signature, values)  # type: ignore[arg-type]
+    values = OrderedDict({**tree, **dict(call.static)})
+    bound = inspect.BoundArguments(signature, values)
     return bound.args, bound.kwargs
 
 

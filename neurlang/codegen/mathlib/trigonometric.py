@@ -12,11 +12,20 @@ from neurlang.codegen.mathlib.angle_reduction import (
     Reduction,
     reduce_angle,
 )
-from neurlang.codegen.mathlib.common import Pair, polynomial
+from neurlang.codegen.mathlib.common import Pair, fast_two_sum, polynomial, two_product
+from neurlang.codegen.mathlib.inverse_trigonometric import (
+    emit_acos,
+    emit_asin,
+    emit_atan,
+    emit_atan2,
+    emit_hypot,
+)
 from neurlang.codegen.mathlib.trigonometric_coefficients import (
     COS,
     SIN,
     SIN_SHORT,
+    TAN_DENOMINATOR,
+    TAN_NUMERATOR,
 )
 from neurlang.codegen.writer import Value, Writer
 
@@ -91,4 +100,59 @@ def emit_cos(writer: Writer, x: Value) -> Value:
     return sine_of_double(writer, x, 1)
 
 
-TRIGONOMETRIC: dict[str, Callable[..., Value]] = {"sin": emit_sin, "cos": emit_cos}
+def emit_tan(writer: Writer, x: Value) -> Value:
+    """tan(x) = sin / cos of the distance r from a multiple of pi / 2, or -cos / sin if it is odd.
+
+    For floats the quotient is a rational approximation in double precision, for doubles sine and
+    cosine are pairs.
+    """
+    reduction = reduce_angle(writer, x, QUARTER_TURNS)
+    odd = is_odd(writer, reduction.count)
+    if x.scalar == "double":
+        sine, cosine = precise_sine_cosine(writer, reduction)
+        pairs = list(zip(sine, cosine))
+        top = Pair(*(writer.select(odd, c, s) for s, c in pairs))
+        bottom = Pair(*(writer.select(odd, s, c) for s, c in pairs))
+        return flip_sign(writer, quotient_of_pairs(writer, top, bottom), reduction.count, 0)
+    r = reduction.remainder
+    square = writer.fmul(r, r)
+    numerator = writer.fmul(r, polynomial(writer, square, TAN_NUMERATOR))
+    denominator = polynomial(writer, square, TAN_DENOMINATOR)
+    dividend = writer.select(odd, denominator, numerator)
+    divisor = writer.select(odd, writer.fneg(numerator), denominator)
+    return writer.fptrunc(writer.fdiv(dividend, divisor), "float")
+
+
+def precise_sine_cosine(writer: Writer, reduction: Reduction) -> tuple[Pair, Pair]:
+    """sin and cos of remainder - excess to about 60 bits."""
+    r, excess, count = reduction
+    square = two_product(writer, r, r)
+    cosine = cosine_parts(writer, reduction, square.high)
+    rest = writer.fma(square.low, writer.constant(-0.5, r), cosine.low)
+    # The derivative of the sine is the cosine, whose first part is near enough.
+    scaled = Reduction(r, writer.fmul(excess, cosine.high), count)
+    sine = sine_parts(writer, scaled, square.high)
+    high = writer.fsub(r, sine.low)
+    low = writer.fsub(writer.fsub(r, high), sine.low)
+    return Pair(high, low), fast_two_sum(writer, cosine.high, rest)
+
+
+def quotient_of_pairs(writer: Writer, top: Pair, bottom: Pair) -> Value:
+    """top / bottom, rounded almost correctly; -0 if top is."""
+    reciprocal = writer.fdiv(writer.constant(1.0, top.high), bottom.high)
+    quotient = writer.fmul(top.high, reciprocal)
+    surplus = writer.fma(quotient, bottom.high, writer.fneg(top.high))
+    surplus = writer.fsub(writer.fma(quotient, bottom.low, surplus), top.low)
+    return writer.fma(writer.fneg(surplus), reciprocal, quotient)
+
+
+TRIGONOMETRIC: dict[str, Callable[..., Value]] = {
+    "sin": emit_sin,
+    "cos": emit_cos,
+    "tan": emit_tan,
+    "asin": emit_asin,
+    "acos": emit_acos,
+    "atan": emit_atan,
+    "atan2": emit_atan2,
+    "hypot": emit_hypot,
+}

@@ -1,0 +1,625 @@
+"""Bad input: the whole message of every error, and that the next call works."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import random
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from expected_error import expected_error
+
+import neurlang as nl
+from neurlang.frontend.trace import current_trace
+
+error = functools.partial(expected_error, __file__)
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+SUPPORTED = "use bool, int8..int64, uint8..uint64, float32 or float64"
+DRAW_OUTSIDE = "draw random numbers outside and pass them as arguments"
+READ_OUTSIDE = "read files outside and pass their contents as arguments"
+
+generator = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Any:
+    """No test leaves a trace half done."""
+    yield
+    assert current_trace() is None
+
+
+def build(x: Any, y: Any) -> Any:
+    return x + y  # the sum
+
+
+add = nl.jit(build)
+
+
+# shapes, dtypes, axes, indices
+
+
+def test_shapes_that_do_not_broadcast() -> None:
+    with error(
+        nl.ShapeError,
+        "add cannot broadcast f32[2,3] and f32[4]",
+        "the sum",
+        "sizes must be equal or 1, counted from the last axis",
+    ):
+        add(X, np.ones(4, np.float32))
+    np.testing.assert_array_equal(add(X, 1), X + 1)
+
+
+def test_a_line_is_named_through_calls_and_lambdas() -> None:
+    def outer(x: Any) -> Any:
+        apply: Callable[[Any], Any] = lambda value: build(value, np.ones(5))  # noqa: E731
+        return list(map(apply, [x]))[0]
+
+    with error(
+        nl.ShapeError,
+        "add cannot broadcast f32[2,3] and f64[5]",
+        "the sum",
+        "sizes must be equal or 1, counted from the last axis",
+    ):
+        nl.jit(lambda x: nl.jit(outer)(x))(X)
+
+
+def test_a_line_in_a_lambda() -> None:
+    function = nl.jit(
+        lambda x: (
+            x
+            + 1
+            + np.ones(7)  # in a lambda
+        )
+    )
+    with pytest.raises(nl.ShapeError) as caught:
+        function(X)
+    assert caught.value.where is not None
+    assert caught.value.where.file == __file__
+
+
+def test_a_line_of_the_standard_library_is_not_the_users() -> None:
+    def fold(x: Any) -> Any:
+        return functools.reduce(build, [x, np.ones(4)])
+
+    with error(
+        nl.ShapeError,
+        "add cannot broadcast f32[2,3] and f64[4]",
+        "the sum",
+        "sizes must be equal or 1, counted from the last axis",
+    ):
+        nl.jit(fold)(X)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([None]),
+        np.array(["a"]),
+        np.zeros(2, [("a", "f4")]),
+        np.zeros(2, "datetime64[s]"),
+        np.zeros(2, "complex64"),
+        np.zeros(2, "float16"),
+        np.complex128(1),
+        *([np.zeros(2, np.longdouble)] if np.dtype(np.longdouble).itemsize > 8 else []),
+    ],
+    ids=lambda value: str(value.dtype),
+)
+def test_dtypes_that_are_not_supported(value: Any) -> None:
+    what = f"has dtype {value.dtype}, which neurlang does not support"
+    with error(nl.DTypeError, f"argument y {what}", "dtype of an argument", SUPPORTED):
+        add(X, value)  # dtype of an argument
+    with error(nl.DTypeError, f"argument y['w'][0] {what}", "nested dtype", SUPPORTED):
+        nl.jit(lambda x, y: x)(X, y={"w": [value]})  # nested dtype
+    with error(nl.DTypeError, f"this array {what}", "dtype outside", SUPPORTED):
+        nl.asarray(value)  # dtype outside
+
+
+def test_a_dtype_of_shape_and_dtype() -> None:
+    what = "ShapeDtype has dtype object, which neurlang does not support"
+    with error(nl.DTypeError, what, "shape and dtype", SUPPORTED):
+        nl.ShapeDtype((3,), object)  # shape and dtype
+    with error(nl.ShapeError, "ShapeDtype has the shape (-3,)", "size", "sizes are 0 or more"):
+        nl.ShapeDtype((-3,), "f4")  # size
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [("text", "str"), (1j, "complex"), (b"b", "bytes"), ({1}, "set"), (object(), "object")],
+)
+def test_arguments_that_cannot_be_traced(value: Any, name: str) -> None:
+    with error(
+        nl.ArgumentError,
+        f"argument y[1] is a {name}, which cannot be traced",
+        "untraceable",
+        "pass an array or a number, or make it static: jit(static_argnames='y')",
+    ):
+        nl.jit(lambda x, y: x)(X, [1, value])  # untraceable
+
+
+def test_subclasses_that_compute_otherwise() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        matrix = np.matrix(X)
+    hint = "pass its array: np.asarray(x), or x.data and x.mask"
+    what = "is a matrix, which is not computed like an array"
+    with error(nl.ArgumentError, f"argument y {what}", "matrix", hint):
+        add(X, matrix)  # matrix
+    what = "is a MaskedArray, which is not computed like an array"
+    with error(nl.ArgumentError, f"argument y {what}", "masked", hint):
+        add(X, np.ma.array([1.0, 2.0, 3.0]))  # masked
+
+
+def test_integers_beyond_64_bits() -> None:
+    with error(
+        nl.ArgumentError,
+        f"argument y is {2**64}, which does not fit 64 bits",
+        "large",
+        "pass a float, or np.uint64(x) where it is below 2**64",
+    ):
+        add(X, 2**64)  # large
+
+
+def test_axes_and_static_indices_out_of_range() -> None:
+    with error(
+        nl.AxisError, "sum: axis 2 is out of range for f32[2,3]", "axis", "axes lie in -2..1"
+    ):
+        nl.jit(lambda x: x.sum(axis=2))(X)  # axis
+    with error(
+        nl.IndexingError,
+        "index 7 is out of range for axis 0 with size 2",
+        "index",
+        "indices must lie in -2..1",
+    ):
+        nl.jit(lambda x: x[7])(X)  # index
+
+
+def test_an_index_out_of_range_is_found_while_running() -> None:
+    def pick(x: Any, i: Any) -> Any:
+        return nl.take(x, i) * 2  # pick
+
+    picked = nl.jit(pick)
+    for _ in range(2):
+        np.testing.assert_array_equal(picked(X, np.array([1, -1])), X.reshape(-1)[[1, -1]] * 2)
+        with error(
+            nl.IndexingError,
+            "an index is out of range for an axis of size 6",
+            "pick",
+            "indices must lie in -6..5",
+        ):
+            picked(X, np.array([1, 6]))
+
+
+# values that are only traced
+
+
+@pytest.mark.parametrize(
+    ("use", "wanted", "type", "hint"),
+    [
+        (bool, "a branch", "f64[]", "use where(condition, a, b), or mark the argument static"),
+        (float, "float()", "f64[]", "use astype('float64'), or mark the argument static"),
+        (int, "int()", "f64[]", "use astype('int64'), or mark the argument static"),
+    ],
+)
+def test_python_asks_for_a_value(use: Any, wanted: str, type: str, hint: str) -> None:
+    def convert(x: Any) -> Any:  # where x is made
+        return use(x)  # where x is used
+
+    with error(
+        nl.ConcreteValueError,
+        f"{wanted} needs the value of {type}, which is only traced",
+        "where x is used",
+        f"{hint} (static_argnames=)",
+        origin="where x is made",
+    ):
+        nl.jit(convert)(1.0)
+
+
+def test_a_branch_names_what_made_the_condition() -> None:
+    @nl.jit
+    def decide(x: Any) -> Any:
+        positive = x > 0  # condition
+        if positive:  # branch
+            return x
+        return -x
+
+    with error(
+        nl.ConcreteValueError,
+        "a branch needs the value of bool[], which is only traced",
+        "branch",
+        "use where(condition, a, b), or mark the argument static (static_argnames=)",
+        origin="condition",
+    ):
+        decide(1.0)
+
+
+def test_range_and_asarray() -> None:
+    @nl.jit
+    def count(n: Any) -> Any:  # count
+        return [i for i in range(n)]  # range
+
+    with error(
+        nl.ConcreteValueError,
+        "an index or a range needs the value of i64[], which is only traced",
+        "range",
+        "mark the argument static (static_argnames=)",
+        origin="count",
+    ):
+        count(3)
+
+    for convert in (np.asarray, np.array):
+        with error(
+            nl.ConcreteValueError,
+            "np.asarray needs the value of f32[2,3], which is only traced",
+            "asarray",
+            "call the function of NumPy or of neurlang on the traced array itself",
+        ):
+            nl.jit(lambda x, convert=convert: convert(x), static_argnames="convert")(X)  # asarray
+
+
+leaked: list[Any] = []
+
+
+@nl.jit
+def leak(x: Any) -> Any:
+    leaked[:] = [x * 2]  # leak
+    return x
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: x + 1,  # leaked
+        float,
+        np.asarray,
+        nl.exp,
+        lambda x: x.execute(),
+        lambda x: add(X, x),
+        lambda x: nl.jit(lambda y: y + x)(X),
+        lambda x: nl.jit(lambda y: x)(X),
+        lambda x: nl.jit(lambda y: nl.where(x > 0, y, x))(X),
+    ],
+)
+def test_a_traced_array_outlives_its_trace(use: Callable[[Any], Any]) -> None:
+    leak(X)
+    leak.cache_clear()
+    with pytest.raises(nl.LeakedTracerError) as caught:
+        use(leaked[0])
+    assert caught.value.what == "a traced array f32[2,3] outlived the trace of leak"
+    assert caught.value.hint == "return it from the function instead of storing it elsewhere"
+    assert caught.value.where is not None and caught.value.where.file == __file__
+    assert caught.value.origin is not None
+    assert caught.value.origin.source == "leaked[:] = [x * 2]  # leak"
+
+
+def test_the_whole_message_of_a_leak() -> None:
+    leak(X)
+    with error(
+        nl.LeakedTracerError,
+        "a traced array f32[2,3] outlived the trace of leak",
+        "use of a leak",
+        "return it from the function instead of storing it elsewhere",
+        origin="leak",
+    ):
+        nl.sum(leaked[0])  # use of a leak
+
+
+def test_a_traced_array_in_another_thread() -> None:
+    found: list[BaseException] = []
+
+    def use(x: Any) -> None:
+        try:
+            x + 1
+        except nl.LeakedTracerError as caught:
+            found.append(caught)
+
+    @nl.jit
+    def start(x: Any) -> Any:
+        thread = threading.Thread(target=use, args=(x,))
+        thread.start()
+        thread.join()
+        return x
+
+    start(X)
+    assert "is used in another thread" in str(found[0])
+
+
+def test_assignment_into_an_argument() -> None:
+    @nl.jit
+    def write(x: Any) -> Any:  # the argument
+        x[0] = 1  # the assignment
+        return x
+
+    with error(
+        nl.MutationError,
+        "f32[2,3] is a value and cannot be assigned into",
+        "the assignment",
+        "use update(x, key, value), where() or concatenate, and keep what they return",
+        origin="the argument",
+    ):
+        write(X)
+
+
+# side effects
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng(0)
+
+    def draw(self) -> Any:
+        return self.generator.normal(size=3)  # draw of a method
+
+
+holder = Holder()
+
+
+def test_random_numbers() -> None:
+    def check(function: Callable[[Any], Any], mark: str) -> None:
+        name = function.__name__
+        what = f"random numbers are drawn while {name} is traced: every call would get the same"
+        with error(nl.SideEffectError, what, mark, DRAW_OUTSIDE):
+            nl.jit(function)(X)
+
+    closure = np.random.RandomState(0)
+    check(lambda x: x + np.random.rand(3), "global")  # global
+    check(lambda x: x + generator.normal(size=3), "generator")  # generator
+    check(lambda x: x + closure.normal(size=3), "closure")  # closure
+    check(lambda x: x + random.gauss(0, 1), "standard library")  # standard library
+    check(lambda x: x + holder.generator.normal(size=3), "attribute")  # attribute
+    check(lambda x: x + holder.draw(), "draw of a method")
+    check(helped, "draw of a helper")
+    check(nl.jit(helped), "draw of a helper")
+
+
+def helped(x: Any) -> Any:
+    def inner() -> Any:
+        return helper(x)
+
+    return x + inner()
+
+
+def helper(x: Any) -> Any:
+    count = len(x.shape)
+    return generator.normal(size=count + 1)  # draw of a helper
+
+
+def test_random_numbers_of_a_static_argument() -> None:
+    @functools.partial(nl.jit, static_argnames="source")
+    def noisy(x: Any, source: Any) -> Any:
+        return x + source.normal(size=3)  # static generator
+
+    what = "random numbers are drawn while noisy is traced: every call would get the same"
+    with error(nl.SideEffectError, what, "static generator", DRAW_OUTSIDE):
+        noisy(X, np.random.default_rng(1))
+
+
+def test_a_generator_without_a_seed() -> None:
+    what = "a random generator without a seed is made while the function is traced"
+    with error(nl.SideEffectError, what, "unseeded", DRAW_OUTSIDE):
+        nl.jit(lambda x: x + np.random.default_rng().normal(size=3))(X)  # unseeded
+    assert np.random.default_rng().normal(size=3).shape == (3,)
+
+
+def test_a_generator_with_a_seed_is_the_same_at_every_call() -> None:
+    def function(x: Any) -> Any:
+        return x + np.random.default_rng(7).normal(size=3)
+
+    np.testing.assert_array_equal(nl.jit(function)(X), function(X))
+
+
+def test_files(tmp_path: Path) -> None:
+    path = str(tmp_path / "values.npy")
+    np.save(path, X)
+
+    def check(function: Callable[[Any], Any], mark: str) -> None:
+        what = f"{path!r} is opened while the function is traced"
+        with error(nl.SideEffectError, what, mark, READ_OUTSIDE):
+            nl.jit(function)(X)
+
+    check(lambda x: x + len(open(path, "rb").read()), "open")  # open
+    check(lambda x: x + np.load(path), "load")  # load
+    check(lambda x: x + len(Path(path).read_bytes()), "path")  # path
+
+
+def test_lazy_work_may_be_compiled_inside_a_trace() -> None:
+    pending = nl.asarray(X) * 3.25 + 0.125
+    result = nl.jit(lambda x: x + pending)(X)
+    np.testing.assert_array_equal(result, X + (X * np.float32(3.25) + np.float32(0.125)))
+
+
+# calls and results
+
+
+def test_the_number_of_arguments() -> None:
+    hint = "it is build(x: 'Any', y: 'Any') -> 'Any'"
+    what = "build: missing a required argument: 'y'"
+    with error(nl.ArgumentError, what, "too few", hint):
+        add(X)  # too few
+    what = "build: too many positional arguments"
+    with error(nl.ArgumentError, what, "too many", hint):
+        add(X, X, X)  # too many
+    what = "build: got an unexpected keyword argument 'z'"
+    with error(nl.ArgumentError, what, "unknown", hint):
+        add(X, X, z=1)  # unknown
+    static = nl.jit(build, static_argnames="y")
+    what = "build: missing a required argument: 'y'"
+    with error(nl.ArgumentError, what, "static", hint):
+        static(X)  # static
+
+
+def test_nesting() -> None:
+    deep: Any = [1.0]
+    for _ in range(200):
+        deep = [deep]
+    with error(
+        nl.ArgumentError,
+        "an argument is nested deeper than 100 levels",
+        "deep",
+        "pass flatter containers; one that contains itself cannot be compiled",
+    ):
+        add(X, deep)  # deep
+
+
+def test_results_that_are_no_arrays() -> None:
+    hint = "return arrays, numbers, and lists, tuples or dicts of them"
+
+    @nl.jit
+    def speak(x: Any) -> Any:
+        return [x, "text"]
+
+    what = "speak returns a str, which is neither an array nor a number"
+    with error(nl.ArgumentError, what, "text", hint):
+        speak(X)  # text
+
+    @nl.jit
+    def generate(x: Any) -> Any:
+        yield x
+
+    what = "generate returns a generator, which is neither an array nor a number"
+    with error(nl.ArgumentError, what, "generate", hint):
+        generate(X)  # generate
+
+
+def test_static_arguments_need_a_hash() -> None:
+    shaped = nl.jit(lambda x, shape: x.reshape(shape), static_argnames="shape")
+    with error(
+        nl.ArgumentError,
+        "the static argument shape is a list, which has no hash",
+        "hash",
+        "static arguments are part of the cache's key: pass a tuple or a number",
+    ):
+        shaped(X, [3, 2])  # hash
+    assert shaped(X, (3, 2)).shape == (3, 2)
+
+
+def test_shapes_and_dtypes_have_no_value() -> None:
+    with error(
+        nl.ArgumentError,
+        "a call was given ShapeDtype((2, 3), float32), which has no value",
+        "no value",
+        "call it with an array; trace, lower and compile take shapes and dtypes",
+    ):
+        add(nl.ShapeDtype((2, 3), "f4"), 1.0)  # no value
+
+
+# options
+
+
+def test_options_of_jit() -> None:
+    hint = "choose from static_argnames, static_argnums, threads, fast_math, cache"
+    with error(nl.OptionError, "jit has no option foo", "jit option", hint):
+        nl.jit(foo=1)  # type: ignore[call-overload]  # jit option
+    with error(nl.OptionError, "threads is 0", "jit threads", "give an integer from 1"):
+        nl.jit(threads=0)(build)  # jit threads
+    with error(nl.OptionError, "cache is 'off'", "jit cache", "give True or False"):
+        nl.jit(cache="off")(build)  # type: ignore[call-overload]  # jit cache
+    what = "jit takes a function, and was given 3"
+    with error(nl.OptionError, what, "no function", "write options by name: @jit(threads=2)"):
+        nl.jit(3)  # type: ignore[call-overload]  # no function
+    what = "static_argnames names 'z', which is no parameter"
+    with error(nl.OptionError, what, "static name", "choose from x, y"):
+        nl.jit(build, static_argnames="z")  # type: ignore[call-overload]  # static name
+    what = "static_argnums names argument 2 of 2"
+    with error(nl.OptionError, what, "static number", "count the parameters from 0"):
+        nl.jit(static_argnums=2)(build)  # static number
+
+
+def test_options() -> None:
+    with error(
+        nl.OptionError,
+        "there is no option 'foo'",
+        "no option",
+        "choose from disable_jit, dump, dump_dir, log, threads, cache, bisect, verify, fusion, "
+        "vector_bits, tile",
+    ):
+        nl.options(foo=1)  # no option
+    what = "the option threads is 'abc'"
+    with error(nl.OptionError, what, "no number", "give it an integer from 0"):
+        nl.options(threads="abc")  # no number
+    what = "the option fusion is 1"
+    with error(nl.OptionError, what, "no switch", "give it True or False"):
+        nl.options(fusion=1)  # no switch
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("THREADS", "abc", "an integer from 0"),
+        ("THREADS", "-1", "an integer from 0"),
+        ("TILE", "1.5", "an integer from 0"),
+        ("FUSION", "maybe", "1 or 0"),
+        ("VECTOR_BITS", "77", "0, 128, 256 or 512"),
+        ("DUMP", "graph,nope", "some of trace,graph,loops,llvm,asm"),
+        ("LOG", "everything", "compile"),
+    ],
+)
+def test_variables(name: str, value: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = nl.jit(lambda x, y: x + y)
+    monkeypatch.setenv(f"NEURLANG_{name}", value)
+    monkeypatch.setenv("NEURLANG_CACHE", "off")
+    with error(
+        nl.OptionError,
+        f"NEURLANG_{name} is {value!r}",
+        "variable",
+        f"set it to {wanted}, or unset it",
+    ):
+        np.testing.assert_array_equal(function(X, 0.5), X + 0.5)  # variable
+        function(X, X)
+    monkeypatch.delenv(f"NEURLANG_{name}")
+    np.testing.assert_array_equal(function(X, 0.5), X + 0.5)
+
+
+# memory, other errors, other processes
+
+
+@pytest.mark.parametrize("shape", [(2**48,), (2**24, 2**24)])
+def test_out_of_memory(shape: tuple[int, ...]) -> None:
+    with pytest.raises(MemoryError):
+        nl.jit(lambda x: nl.zeros(shape) + x)(1.0)
+    with pytest.raises(MemoryError):
+        np.asarray(nl.zeros(shape) + 1)
+    np.testing.assert_array_equal(add(X, 1), X + 1)
+
+
+def test_errors_of_the_function_itself() -> None:
+    fail = [True]
+
+    @nl.jit
+    def function(x: Any) -> Any:
+        y = x + 1
+        if fail:
+            raise KeyError("mine")
+        return y
+
+    for _ in range(2):
+        with pytest.raises(KeyError, match="mine"):
+            function(X)
+    assert function.cache_info() == (0, 0, 0)
+    fail.clear()
+    np.testing.assert_array_equal(function(X), X + 1)
+
+
+def test_endless_recursion() -> None:
+    @nl.jit
+    def endless(x: Any) -> Any:
+        return endless(x + 1)
+
+    with pytest.raises(RecursionError):
+        endless(X)
+    np.testing.assert_array_equal(add(X, 1), X + 1)
+
+
+def test_errors_travel_between_processes() -> None:
+    with pytest.raises(nl.ShapeError) as caught:
+        add(X, np.ones(4))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert type(again) is nl.ShapeError
+    assert str(again) == str(caught.value)
+    assert (again.where, again.hint) == (caught.value.where, caught.value.hint)
