@@ -97,10 +97,10 @@ def tasks() -> dict[str, Fit]:
         "SIN": Fit(tail_of_sine, *eighth, 6, cubic_weight(mpmath.sin), "double", 2),
         "COS": Fit(tail_of_cosine, *eighth, 6, weight_of_cosine, "double", 2),
         "TAN_NUMERATOR": Fit(tangent_numerator, *eighth, 3, weight_of_tangent),
-        "ASIN_SHORT": Fit(asin_tail, NEAR_ZERO, 0.25, 5, asin_weight, "float", 2),
-        "ASIN": Fit(asin_tail, NEAR_ZERO, 0.25, 12, asin_weight, "double", 2),
-        "ATAN_SHORT": Fit(atan_tail, NEAR_ZERO, 1.0, 10, atan_weight, "float", 3),
-        "ATAN": Fit(atan_tail, NEAR_ZERO, 1.0, 20, atan_weight, "double", 4),
+        "ASIN_SHORT": Fit(asin_tail, NEAR_ZERO, 0.25, 5, asin_weight, "float", 3),
+        "ASIN": Fit(asin_tail, NEAR_ZERO, 0.25, 12, asin_weight, "double", 6),
+        "ATAN_SHORT": Fit(atan_tail, NEAR_ZERO, 1.0, 10, atan_weight, "float", 6),
+        "ATAN": Fit(atan_tail, NEAR_ZERO, 1.0, 20, atan_weight, "double", 6),
     }
 
 

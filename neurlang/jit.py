@@ -72,10 +72,11 @@ class _Program:
         self.call = call
         self.specs = specs
         self.lock = threading.Lock()
+        settings.check_all()
         self.target = backend().current_target(owner.threads, owner.fast_math)
         self.traced: TracedCall | None = None
         self.executable: Executable | None = None
-        self.flat = False
+        self.entry: Callable[..., Any] | None = None  # where it may be called without unpacking
 
     def trace(self) -> TracedCall:
         owner = self.owner
@@ -99,28 +100,32 @@ class _Program:
         count = len(self.specs)
         return not self.call.static and self.call.structure == _argument_structure(count)
 
-    def build(self) -> Executable:
-        """Compile, or take what the caches have; one thread does, the others wait."""
+    def build(self) -> bool:
+        """Compile, or take what the caches have; one thread does (True), the others wait."""
+        if self.executable is not None:
+            return False
         with self.lock:
             if self.executable is not None:
-                return self.executable
+                return False
             traced = self.trace()
             kind = self.result_kind()
             entry = backend().entry_signature(self.specs, traced.graph, kind)
             code = backend().compile_graph(traced.graph, self.target, entry, self.owner.use_disk)
             count = len(traced.graph.outputs)
             natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
-            self.flat = self.positional() and natural
-            dispatcher = self.owner._dispatch if self.flat else None
-            self.executable = backend().Executable(code, traced.graph, entry, dispatcher)
-            return self.executable
+            flat = self.positional() and natural
+            dispatcher = self.owner._dispatch if flat else None
+            built = backend().Executable(code, traced.graph, entry, dispatcher)
+            self.entry = built.entry if flat else None
+            self.executable = built
+            return True
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """Call with leaves of this signature."""
-        built = self.executable or self.build()
-        assert self.traced is not None
+        self.build()
+        assert self.traced is not None and self.executable is not None
         values = [normalized(leaf, spec) for leaf, spec in zip(leaves, self.specs)]
-        results = built.run(*values)
+        results = self.executable.run(*values)
         if len(self.traced.graph.outputs) == 1:
             results = (results,)
         return unflatten(self.traced.structure, results)
@@ -208,23 +213,22 @@ class JitFunction:
         call = bind(self.__wrapped__, self.static, args, kwargs, self.signature)
         if current_trace() is not None:
             return self.__wrapped__(*args, **kwargs)
-        program, known = self._program(call)
+        program = self._program(call)
         if settings.get("disable_jit"):
             return program.interpret(call.leaves)
-        built = program.build()
-        self.unusual -= known
-        if program.flat and built.entry is not None:
-            self.fast = (in_force(), built.entry)
+        self.unusual -= not program.build()
+        if program.entry is not None:
+            self.fast = (in_force(), program.entry)
         return program.run(call.leaves)
 
-    def _program(self, call: Call) -> tuple[_Program, bool]:
-        """The program for a call, traced; and whether it was there already."""
+    def _program(self, call: Call) -> _Program:
+        """The program for a call, traced."""
         specs = leaf_specs(call, self.signature)
         key = (call.key(), specs, tuple(sorted(in_force().items())))
         with self.lock:
             found = self.programs.get(key)
             if found is not None:
-                return found, True
+                return found
             last = next(reversed(self.programs.values()), None)
             found = self.programs[key] = _Program(self, call, specs)
         try:
@@ -237,14 +241,14 @@ class JitFunction:
         if last is not None and "compile" in settings.get("log"):
             reason = difference(last.call, last.specs, call, specs, self.signature)
             print(f"neurlang: {self.__name__} recompiled because {reason}", file=sys.stderr)
-        return found, False
+        return found
 
     # stages
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """The graph for arguments of these shapes and dtypes (arrays or `ShapeDtype`s)."""
         call = bind(self.__wrapped__, self.static, args, kwargs, self.signature)
-        program, _ = self._program(call)
+        program = self._program(call)
         traced = program.trace()
 
         def finish(stage: Traced) -> Lowered:
@@ -291,8 +295,9 @@ class JitFunction:
         return explain(self, *args, **kwargs)
 
     def cache_info(self) -> CacheInfo:
-        """Hits and misses of this function's programs."""
-        return CacheInfo(self.calls - self.unusual, len(self.programs), len(self.programs))
+        """Calls that found a program, programs that were made, and those that there are."""
+        made = sum(program.executable is not None for program in self.programs.values())
+        return CacheInfo(self.calls - self.unusual, made, len(self.programs))
 
     def cache_clear(self) -> None:
         """Forget this function's programs."""

@@ -108,6 +108,12 @@ def get(name: str) -> Any:
     return option.default if text is None else option.parsed(text)
 
 
+def check_all() -> None:
+    """OptionError where a variable has a value that there is not, before anything depends on it."""
+    for name in OPTIONS:
+        get(name)
+
+
 def options(**values: Any) -> AbstractContextManager[None]:
     """Set options for the code inside; OptionError for a name or a value that there is not.
 

@@ -73,9 +73,7 @@ def test_a_line_is_named_through_calls_and_lambdas() -> None:
 def test_a_line_in_a_lambda() -> None:
     function = nl.jit(
         lambda x: (
-            x
-            + 1
-            + np.ones(7)  # in a lambda
+            x + 1 + np.ones(7)  # in a lambda
         )
     )
     with pytest.raises(nl.ShapeError) as caught:

@@ -206,7 +206,9 @@ def execute(arrays: Sequence[Array]) -> list[Any]:
         graph, values = pending_graph(pending)
         results = _executor[0](replace(graph, captured=tuple(values)))
         for array, result in zip(pending, results):
-            _results[array.node] = np.asarray(result)
+            value = np.asarray(result)
+            value.flags.writeable = False  # np.asarray(array) hands it out
+            _results[array.node] = value
     return [_leaf_value(array) for array in arrays]
 
 

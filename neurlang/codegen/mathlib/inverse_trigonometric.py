@@ -5,6 +5,7 @@ from __future__ import annotations
 from neurlang.codegen.mathlib.common import (
     INFINITY,
     Pair,
+    at_least,
     at_most,
     fast_two_sum,
     polynomial,
@@ -24,8 +25,10 @@ from neurlang.codegen.writer import Value, Writer, constant
 PARTS_OF_PI = {"float": PI_FLOAT, "double": PI}
 ASIN_TAIL = {"float": ASIN_SHORT, "double": ASIN}
 ATAN_TAIL = {"float": ATAN_SHORT, "double": ATAN}
-# Added to a denominator that may be 0 and is otherwise much larger.
-NEARLY_ZERO = 2.0**-100
+# What a divisor that may be 0 is raised to; otherwise it is much larger.
+NEARLY_ZERO = {"float": 2.0**-100, "double": 2.0**-800}
+# Numbers below 2 to minus this power are multiplied by 2 to this power.
+TINY_POWER = {"float": 60, "double": 500}
 # Where atan(x) has long been pi / 2, and 1 / x is still normal.
 FAR = 2.0**100
 # 1 / (1 + t^2) in the middle of 1/2 < t < 1.
@@ -61,7 +64,7 @@ def arcsine_parts(writer: Writer, x: Value) -> tuple[Value, Value, Value]:
     root = writer.sqrt(halved)
     # sqrt(h) = root + (h - root^2) / (2 root)
     missing = writer.fma(writer.fneg(root), root, halved)
-    double_root = writer.fma(root, writer.constant(2.0, x), writer.constant(NEARLY_ZERO, x))
+    double_root = writer.fma(root, writer.constant(2.0, x), writer.constant(NEARLY_ZERO[x.scalar], x))
     correction = writer.fdiv(missing, double_root)
     square = writer.select(large, halved, writer.fmul(size, size))
     u = writer.select(large, root, size)
@@ -109,60 +112,43 @@ def emit_atan(writer: Writer, x: Value) -> Value:
 
 
 def ratio_of_sizes(writer: Writer, a: Value, b: Value) -> Pair:
-    """a / b for doubles 0 <= a <= b, low being at most about half an ULP: 0/0 = 0, inf/inf = 1."""
-    zero = writer.constant(0.0, a)
+    """a / b for 0 <= a <= b, low being at most about half an ULP: 0 / 0 = 0, inf / inf = 1."""
+    zero, one = writer.constant(0.0, a), writer.constant(1.0, a)
     # The remainder of tiny numbers would underflow.
-    tiny = writer.fcmp("olt", b, writer.constant(2.0**-500, b))
-    scale = replace_where(writer, tiny, 2.0**500, writer.constant(1.0, b))
-    a, b = writer.fmul(a, scale), writer.fmul(b, scale)
-    reciprocal = writer.fdiv(writer.constant(1.0, b), b)
+    power = TINY_POWER[a.scalar]
+    tiny = writer.fcmp("olt", b, writer.constant(2.0**-power, b))
+    scale = replace_where(writer, tiny, 2.0**power, one)
+    a, b = writer.fmul(a, scale), at_least(writer, writer.fmul(b, scale), NEARLY_ZERO[a.scalar])
+    reciprocal = writer.fdiv(one, b)
     quotient = writer.fmul(a, reciprocal)
-    quotient = replace_where(writer, writer.fcmp("oeq", a, b), 1.0, quotient)
-    quotient = writer.select(writer.fcmp("oeq", b, zero), b, quotient)
+    quotient = writer.select(writer.fcmp("oeq", a, b), one, quotient)
     remainder = writer.fma(writer.fneg(quotient), b, a)
     correction = writer.fmul(remainder, reciprocal)
-    # NaN of zeros and infinities; where an argument is NaN, the quotient has it.
+    # NaN of infinities; where an argument is NaN, the quotient has it.
     correction = writer.select(writer.fcmp("ord", correction, zero), correction, zero)
     return fast_two_sum(writer, quotient, correction)
 
 
 def emit_atan2(writer: Writer, y: Value, x: Value) -> Value:
     """The angle of the point (x, y): atan(min / max) of |y| and |x|, moved to its octant."""
-    if x.scalar == "float":
-        wide = (writer.fpext(a, "double") for a in (y, x))
-        return writer.fptrunc(angle_of_point(writer, *wide, precise=False), "float")
-    return angle_of_point(writer, y, x, precise=True)
-
-
-def angle_of_point(writer: Writer, y: Value, x: Value, precise: bool) -> Value:
-    """atan2 of doubles; to 26 bits unless `precise`."""
     height, width = writer.fabs(y), writer.fabs(x)
     steep = writer.fcmp("ogt", height, width)
-    small, large = writer.select(steep, width, height), writer.select(steep, height, width)
-    negative = is_negative(writer, x)
-    pi, zero = writer.constant(PI[0], x), writer.constant(0.0, x)
-    angle = writer.select(negative, pi, zero)
-    angle = replace_where(writer, steep, PI[0] / 2, angle)
-    toward = writer.select(steep, writer.fneg(x), x)
-    if precise:
-        t, t_low = ratio_of_sizes(writer, small, large)
-    else:
-        t = writer.fdiv(small, large)
-        t = replace_where(writer, writer.fcmp("oeq", small, large), 1.0, t)
-        t = writer.select(writer.fcmp("oeq", large, zero), zero, t)
-    square = writer.fmul(t, t)
-    signed = writer.copysign(t, toward)
-    tail = polynomial(writer, square, ATAN if precise else ATAN_SHORT)
-    rest = writer.fmul(writer.fmul(signed, square), tail)
-    if not precise:
-        return writer.copysign(writer.fadd(angle, writer.fadd(signed, rest)), y)
+    smaller, larger = writer.select(steep, width, height), writer.select(steep, height, width)
+    t = ratio_of_sizes(writer, smaller, larger)
+    pi, zero = writer.constant(PARTS_OF_PI[x.scalar][0], x), writer.constant(0.0, x)
+    angle = writer.select(is_negative(writer, x), pi, zero)
+    angle = replace_where(writer, steep, PARTS_OF_PI[x.scalar][0] / 2, angle)
+    square = writer.fmul(t.high, t.high)
+    tail = polynomial(writer, square, ATAN_TAIL[x.scalar])
     # atan(t + e) = atan(t) + e / (1 + t^2), and 1 / (1 + t^2) is near enough to 1 - t^2 / 2
     slope = writer.fma(square, writer.constant(-0.5, x), writer.constant(1.0, x))
-    t_low = writer.bits_float(
-        writer.xor(writer.float_bits(t_low), sign_bit(writer, toward))
+    rest = writer.fma(writer.fmul(t.high, square), tail, writer.fmul(t.low, slope))
+    # From pi / 2 and from pi the angle is measured backwards.
+    sign = sign_bit(writer, writer.select(steep, writer.fneg(x), x))
+    term, rest = (
+        writer.bits_float(writer.xor(writer.float_bits(part), sign)) for part in (t.high, rest)
     )
-    rest = writer.fma(t_low, slope, rest)
-    return writer.copysign(add_to_angle(writer, angle, signed, rest), y)
+    return writer.copysign(add_to_angle(writer, angle, term, rest), y)
 
 
 def emit_hypot(writer: Writer, x: Value, y: Value) -> Value:

@@ -187,10 +187,12 @@ def emit_cbrt(writer: Writer, x: Value) -> Value:
         y = inverse_cube_root(writer, wide)
         root = writer.fptrunc(writer.fmul(wide, writer.fmul(y, y)), "float")
     else:
-        # Small numbers are scaled, or the residual would underflow.
+        # Small and large numbers are scaled, or the residual and the cube leave the range.
         one = writer.constant(1.0, x)
         tiny = writer.fcmp("olt", size, writer.constant(2.0**-900, x))
-        scaled = writer.fmul(size, replace_where(writer, tiny, 2.0**180, one))
+        huge = writer.fcmp("ogt", size, writer.constant(2.0**900, x))
+        scale = replace_where(writer, tiny, 2.0**180, one)
+        scaled = writer.fmul(size, replace_where(writer, huge, 2.0**-180, scale))
         y = inverse_cube_root(writer, scaled)
         square = writer.fmul(y, y)
         root = writer.fmul(scaled, square)
@@ -200,7 +202,8 @@ def emit_cbrt(writer: Writer, x: Value) -> Value:
         rest = writer.fsub(writer.fsub(scaled, cube.high), cube.low)
         third = writer.fmul(square, writer.constant(1 / 3, x))
         root = writer.fma(rest, third, root)
-        root = writer.fmul(root, replace_where(writer, tiny, 2.0**-60, one))
+        back = replace_where(writer, tiny, 2.0**-60, one)
+        root = writer.fmul(root, replace_where(writer, huge, 2.0**60, back))
     # At 0 the guess is finite, so that the root is 0; infinity and NaN return themselves.
     finite = writer.fcmp("olt", size, writer.constant(INFINITY, x))
     return writer.copysign(writer.select(finite, root, size), x)

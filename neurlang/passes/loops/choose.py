@@ -104,8 +104,8 @@ DEPTH_UNROLL = 4  # steps of k in one iteration
 INLINE_EPILOGUE = 8  # operators after a product that are worth writing out for every vector
 MOST_ROWS = 14
 STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
-STREAM_DEPTH = 16
-STREAM_BLOCK = 1024
+STREAM_DEPTH = 64
+STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
 
 
@@ -141,13 +141,18 @@ def tile(
     if side_by_side and size <= machine.l2 // 2:
         return TileShape(height, vectors, depth, columns)
     if side_by_side and rows <= STREAM_ROWS:
-        block = max(across, STREAM_BLOCK // across * across)
+        block = _multiple(min(STREAM_BLOCK, -(-columns // 4)), across)
         return TileShape(height, vectors, STREAM_DEPTH, block, stream=True)
     pieces = -(-depth // LONGEST_DEPTH)
     piece = -(-depth // pieces)
     fits = machine.l2 // 2 // (piece * dtype.itemsize)
     wanted = max(across, min(fits, -(-columns // 4)))
-    return TileShape(height, vectors, piece, -(-wanted // across) * across, packed=True)
+    return TileShape(height, vectors, piece, _multiple(wanted, across), packed=True)
+
+
+def _multiple(count: int, unit: int) -> int:
+    """The least multiple of `unit` that is not below `count`."""
+    return -(-count // unit) * unit
 
 
 def _accumulators(rows: int, columns: int, width: int, registers: int) -> tuple[int, int]:
