@@ -184,7 +184,7 @@ def generate(made: Compilation, entry: EntrySignature | None) -> Code:
     timer = Timer(made.seconds)
     program = made.program
     assert program is not None and made.graph is not None
-    module = emit_program(program, made.target.threads)
+    module = emit_program(program, made.target.threads, made.target.machine)
     if entry is not None:
         write_entry(module, entry)
     made.llvm = module.text()

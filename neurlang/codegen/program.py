@@ -15,6 +15,8 @@ from neurlang.codegen.emit import (
     emit_kernel,
     scratch_bytes,
 )
+from neurlang.codegen.environment import Environment
+from neurlang.codegen.machine import Machine
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.ir.loops import Buffer, Kernel
 from neurlang.ir.types import SHORT
@@ -24,7 +26,7 @@ ALIGNMENT = 64
 EXPORTS = ("program", "release", "captured")
 
 
-def emit_program(program: Program, threads: int) -> Module:
+def emit_program(program: Program, threads: int, machine: Machine) -> Module:
     """The module of a program; its kernels' parallel loops use at most `threads` workers."""
     module = Module()
     for step in program.steps:
@@ -33,7 +35,7 @@ def emit_program(program: Program, threads: int) -> Module:
     module.globals.append("@workspace = internal global ptr null")
     count = max(1, len(program.captured))
     module.globals.append(f"@captured = global [{count} x ptr] zeroinitializer")
-    _Main(module, program, threads).emit()
+    _Main(module, program, threads, machine).emit()
     _emit_release(module)
     return module
 
@@ -50,9 +52,10 @@ def _emit_release(module: Module) -> None:
 class _Main:
     """The function that runs the steps."""
 
-    def __init__(self, module: Module, program: Program, threads: int) -> None:
+    def __init__(self, module: Module, program: Program, threads: int, machine: Machine) -> None:
         self.module = module
         self.program = program
+        self.machine = machine
         self.writer = Writer(module, "i32 @program(ptr %arguments) noinline optnone")
         kernels = [step for step in program.steps if isinstance(step, Kernel)]
         scratch = max((scratch_bytes(kernel) for kernel in kernels), default=0)
@@ -71,8 +74,11 @@ class _Main:
         self._fill(context, STATUS, status)
         if self.size:
             self._fill(context, WORKSPACE, writer.offset(workspace, self.scratch_start))
+        environment = Environment(writer, self.machine)
+        environment.enter()
         for step in self.program.steps:
             self._step(step, context, status)
+        environment.leave()
         self._return_workspace(workspace)
         writer.ret(writer.trunc(writer.load(status, "i64"), "i32"))
         writer.finish()

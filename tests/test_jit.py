@@ -1,0 +1,506 @@
+"""`@nl.jit` as users call it: arguments, results, layouts, methods, nesting, closures."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import pickle
+import pydoc
+import threading
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neurlang as nl
+from neurlang.frontend.trace import current_trace
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+Pair = namedtuple("Pair", ["a", "b"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    weight: Any
+    bias: Any = 0.5
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    """Same nesting, same types of leaves, same dtypes, shapes and values."""
+    if isinstance(expected, Layer):
+        assert type(found) is Layer
+        assert_same([found.weight, found.bias], [expected.weight, expected.bias])
+    elif isinstance(expected, dict):
+        assert type(found) is type(expected) and list(found) == list(expected)
+        assert_same(list(found.values()), list(expected.values()))
+    elif isinstance(expected, list | tuple):
+        assert type(found) is type(expected) and len(found) == len(expected)
+        for one, other in zip(found, expected):
+            assert_same(one, other)
+    elif expected is None:
+        assert found is None
+    else:
+        assert type(found) is type(expected)
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(found, expected)
+
+
+@nl.jit
+def module_level(x: Any) -> Any:
+    """Twice x."""
+    return x * 2
+
+
+# the decorator
+
+
+def test_with_and_without_parentheses() -> None:
+    def double(x: Any) -> Any:
+        return x * 2
+
+    for jitted in (
+        nl.jit(double),
+        nl.jit()(double),
+        nl.jit(threads=1)(double),
+        nl.jit(threads=2, fast_math=True, cache=False)(double),
+        nl.jit(nl.jit(double)),
+    ):
+        assert_same(jitted(X), X * 2)
+
+
+@pytest.mark.parametrize(
+    "options", [{"static_argnames": "n"}, {"static_argnames": ("n",)}, {"static_argnums": 1}]
+)
+def test_static_arguments(options: dict[str, Any]) -> None:
+    seen: list[Any] = []
+
+    @nl.jit(**options)
+    def function(x: Any, n: Any = (3, 2), *, m: Any = 1) -> Any:
+        seen.append(n)
+        return x.reshape(n) * m
+
+    assert_same(function(X), X.reshape(3, 2) * 1)
+    assert_same(function(X, (6,), m=2), X.reshape(6) * 2)
+    assert_same(function(X, n=(6,), m=3), X.reshape(6) * 3)
+    assert_same(function(n=(1, 6), x=X), X.reshape(1, 6) * 1)
+    assert seen == [(3, 2), (6,), (1, 6)]
+    negative = nl.jit(lambda x, n: x.reshape(n), static_argnums=(-1,))
+    assert negative(X, (6,)).shape == (6,)
+
+
+def test_it_looks_like_the_function() -> None:
+    assert module_level.__name__ == "module_level"
+    assert module_level.__doc__ == "Twice x."
+    assert module_level.__module__ == __name__
+    assert repr(module_level) == "<jit module_level(x: 'Any') -> 'Any'>"
+    text = pydoc.plain(pydoc.render_doc(module_level))
+    assert "module_level(x: 'Any') -> 'Any'" in text and "Twice x." in text
+
+
+def test_copies_and_pickles() -> None:
+    assert pickle.loads(pickle.dumps(module_level)) is module_level
+    assert copy.copy(module_level) is module_level
+    assert copy.deepcopy({"f": module_level})["f"] is module_level
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(nl.jit(lambda x: x))
+
+
+def test_what_can_be_jitted() -> None:
+    class Callable_:
+        def __call__(self, x: Any) -> Any:
+            return x + 1
+
+    def add(x: Any, y: Any = 2) -> Any:
+        return x + y
+
+    assert_same(nl.jit(Callable_())(X), X + 1)
+    assert_same(nl.jit(functools.partial(add, y=3))(X), X + 3)
+    assert_same(functools.partial(nl.jit(add), X)(4), X + 4)
+    assert_same(nl.jit(np.add)(X, X), X + X)
+    assert_same(nl.jit(np.sqrt)(X), np.sqrt(X))
+    assert_same(nl.jit(nl.maximum)(X, 2), np.maximum(X, 2))
+    assert_same(nl.jit(Layer)(X, X), Layer(X, X))
+    assert nl.jit(Callable_()).__name__ == "Callable_"
+
+
+# arguments and results
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"w": X, "b": [X[0], (X, np.int8(3))]},
+        Pair(X, {"deep": Pair([X], ())}),
+        OrderedDict(z=X, a=np.float64(2)),
+        Layer(X, [X, None]),
+        [X, None, {}, []],
+        (X,),
+        [X, X],
+        (X, X),
+        X,
+        None,
+        (),
+    ],
+)
+def test_nested_arguments_come_back(tree: Any) -> None:
+    assert_same(nl.jit(lambda t: t)(tree), tree)
+    assert_same(nl.jit(lambda *, t: t)(t=tree), tree)
+    assert_same(nl.jit(lambda *t: t)(tree, tree), (tree, tree))
+
+
+def test_keywords_defaults_and_variable_arguments() -> None:
+    def function(x: Any, /, y: Any = np.ones(3), *rest: Any, scale: Any = 2, **more: Any) -> Any:
+        return {"sum": x + y + sum(rest), "more": {k: v * scale for k, v in more.items()}}
+
+    jitted = nl.jit(function)
+    static = (
+        nl.jit(function, static_argnames="scale")
+        if False
+        else nl.jit(static_argnames="scale")(function)
+    )
+    for args, kwargs in (
+        ((X,), {}),
+        ((X, X), {}),
+        ((X,), {"y": X}),
+        ((X, X, X, X), {"scale": 3, "b": X, "a": X[0]}),
+        ((X,), {"a": X[0], "scale": 1}),
+    ):
+        expected = function(*args, **kwargs)
+        assert_same(jitted(*args, **kwargs), expected)
+        assert_same(jitted(*args, **kwargs), expected)
+        assert_same(static(*args, **kwargs), expected)
+
+
+@pytest.mark.parametrize("value", [2, -3, 2.5, True, np.float32(2), np.int8(3), np.uint64(7)])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "float32", "float64"])
+def test_scalars_promote_as_in_numpy(value: Any, dtype: str) -> None:
+    x = np.arange(1, 5).astype(dtype)
+
+    def function(x: Any, s: Any) -> Any:
+        return x * s, s + s, nl.maximum(s, 1)
+
+    try:
+        expected = (x * value, np.asarray(value + value)[()], np.maximum(value, 1))
+    except OverflowError:
+        return  # NumPy looks at the value: -3 does not fit uint8; a traced value wraps
+    found = nl.jit(function)(x, value)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[0].dtype == expected[0].dtype
+    assert found[2].dtype == expected[2].dtype
+
+
+def test_results_without_axes_are_numpys_scalars() -> None:
+    assert_same(nl.jit(lambda x: x.sum())(X), X.sum())
+    assert_same(nl.jit(lambda x: (x.max(), [x.argmax()]))(X), (X.max(), [X.argmax()]))
+    assert_same(nl.jit(lambda x: x > 2)(3), np.bool_(True))
+    assert_same(nl.jit(lambda x: x)(3), np.int64(3))
+    assert_same(nl.jit(lambda x: x)(True), np.bool_(True))
+    assert_same(nl.jit(lambda x: 7)(X), np.int64(7))
+    assert_same(nl.jit(lambda: 1.5)(), np.float64(1.5))
+    with nl.options(disable_jit=True):
+        assert_same(nl.jit(lambda x: (x.sum(), x))(X), (X.sum(), X))
+
+
+# memory
+
+
+def layouts() -> dict[str, np.ndarray[Any, Any]]:
+    base = np.arange(48, dtype=np.float32).reshape(6, 8)
+    raw = np.zeros(4 * 12 + 1, np.uint8)
+    misaligned = raw[1:].view(np.float32).reshape(3, 4)
+    misaligned[:] = base[:3, :4]
+    read_only = base.copy()
+    read_only.flags.writeable = False
+    return {
+        "C": base,
+        "F": np.asfortranarray(base),
+        "permuted": np.arange(24.0).reshape(2, 3, 4).transpose(1, 2, 0),
+        "strided": base[::2, 1::3],
+        "reversed": base[::-1, ::-1],
+        "negative rows of F": np.asfortranarray(base)[::-1],
+        "misaligned": misaligned,
+        "swapped": base.astype(">f4"),
+        "swapped integers": np.arange(5).astype(">i8"),
+        "read only": read_only,
+        "repeated": np.broadcast_to(base[0], (3, 8)),
+        "overlapping": np.lib.stride_tricks.sliding_window_view(base[0], 3),
+        "empty": np.zeros((0, 3)),
+        "empty F": np.zeros((3, 0, 2), order="F"),
+        "no axes": np.array(2.5),
+        "one element": np.ones((1, 1)),
+    }
+
+
+@pytest.mark.parametrize("name", layouts())
+def test_layouts(name: str) -> None:
+    array = layouts()[name]
+    before = array.tobytes()
+    native = array.astype(array.dtype.newbyteorder("="))
+    for function in (lambda x: x * 2 + 1, lambda x: x.sum(axis=0) if x.ndim else x, lambda x: x):
+        jitted = nl.jit(function)
+        for _ in range(2):
+            found, expected = jitted(array), np.asarray(function(native))
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == expected.dtype
+        with nl.options(disable_jit=True):
+            np.testing.assert_array_equal(jitted(array), expected)
+    assert array.tobytes() == before
+
+
+def test_booleans_of_any_byte() -> None:
+    strange = np.array([0, 1, 2, 255, 128, 0, 3, 254] * 9, np.uint8).view(bool)
+    honest = strange.astype(np.uint8) != 0
+
+    def function(b: Any) -> Any:
+        return [
+            b.sum(),
+            ~b,
+            b & True,
+            b == honest,
+            b.astype(np.int32),
+            b ^ honest,
+            nl.where(b, 1.5, -1.5),
+            b * 3,
+            b[::-1],
+            nl.argmax(b),
+        ]
+
+    expected = [
+        honest.sum(),
+        ~honest,
+        honest & True,
+        honest == honest,
+        honest.astype(np.int32),
+        honest ^ honest,
+        np.where(honest, 1.5, -1.5),
+        honest * 3,
+        honest[::-1],
+        np.argmax(honest),
+    ]
+    for found, wanted in zip(nl.jit(function)(strange), expected):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_results_share_no_memory() -> None:
+    def function(x: Any) -> Any:
+        y = x + 1
+        return x, x, y, y, x.reshape(-1), y.T, x[:1]
+
+    results = nl.jit(function)(X)
+    for position, one in enumerate(results):
+        assert not np.shares_memory(one, X)
+        assert one.flags.writeable and one.flags.c_contiguous
+        for other in results[position + 1 :]:
+            assert not np.shares_memory(one, other)
+    assert_same(results, tuple(np.ascontiguousarray(value) for value in function(X)))
+
+
+def test_a_result_survives_the_next_call() -> None:
+    function = nl.jit(lambda x: x * 2)
+    first = function(X)
+    function(X + 1)
+    assert_same(first, X * 2)
+
+
+def test_inputs_are_not_written() -> None:
+    @nl.jit
+    def function(x: Any) -> Any:
+        x += 1
+        x *= 2
+        return x
+
+    mine = X.copy()
+    assert_same(function(mine), (X + 1) * 2)
+    assert_same(mine, X)
+
+
+def test_subclasses_are_read_as_arrays() -> None:
+    class Tagged(np.ndarray[Any, Any]):
+        pass
+
+    found = nl.jit(lambda x: x + 1)(X.view(Tagged))
+    assert_same(found, X + 1)
+
+
+# closures, nesting, recursion
+
+
+def test_captured_arrays_are_constants() -> None:
+    table = np.arange(3.0)
+    large = np.ones((100, 3))
+    function = nl.jit(lambda x: x + table + large[:2])
+    expected = X + table + large[:2]
+    assert_same(function(X), expected)
+    table[:] = 100
+    large[:] = 100
+    assert_same(function(X), expected)
+
+
+def test_a_constant_that_comes_back_is_a_copy() -> None:
+    table = np.arange(3.0)
+    function = nl.jit(lambda x: (x, table, np.float32(2), 3))
+    first = function(X)
+    first[1][:] = -1
+    assert_same(function(X), (X, np.arange(3.0), np.float32(2), np.int64(3)))
+    assert_same(table, np.arange(3.0))
+
+
+def test_nested_jit_is_inlined() -> None:
+    inner = nl.jit(lambda x, n: x * n, static_argnames="n")
+    outer = nl.jit(lambda x: inner(x, 2) + inner(x + 1, n=3))
+    assert_same(outer(X), X * 2 + (X + 1) * 3)
+    assert inner.cache_info() == (0, 0, 0)
+    assert "call" not in str(outer.trace(X).graph)
+
+
+def test_recursion() -> None:
+    @functools.partial(nl.jit, static_argnames="n")
+    def power(x: Any, n: int) -> Any:
+        return x if n == 1 else x * power(x, n - 1)
+
+    assert_same(power(X, 4), X * (X * (X * X)))
+
+
+def test_long_functions() -> None:
+    def function(x: Any) -> Any:
+        for number in range(300):
+            x = x + number
+        return x
+
+    integers = np.arange(5)
+    assert_same(nl.jit(function)(integers), function(integers))
+
+
+def test_many_outputs_and_arguments() -> None:
+    function = nl.jit(lambda *values: [value * 2 for value in values])
+    values = [np.full(3, number) for number in range(60)]
+    assert_same(function(*values), [value * 2 for value in values])
+
+
+# methods
+
+
+class Model:
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    @functools.partial(nl.jit, static_argnames="self")
+    def apply(self, x: Any) -> Any:
+        """Scale x."""
+        return x * self.scale
+
+    @nl.jit
+    def traced_self(self, x: Any) -> Any:
+        return x * self.scale
+
+    @staticmethod
+    @nl.jit
+    def double(x: Any) -> Any:
+        return x * 2
+
+
+@dataclasses.dataclass
+class Affine:
+    weight: Any
+    bias: Any
+
+    @nl.jit
+    def __call__(self, x: Any) -> Any:
+        return x * self.weight + self.bias
+
+    @functools.partial(nl.jit, static_argnames="times")
+    def repeat(self, x: Any, times: int) -> Any:
+        for _ in range(times):
+            x = x * self.weight
+        return x
+
+
+def test_methods() -> None:
+    two, three = Model(2.0), Model(3.0)
+    assert_same(two.apply(X), X * 2)
+    assert_same(three.apply(X), X * 3)
+    assert_same(Model.apply(two, X), X * 2)
+    assert Model.apply.cache_info() == (1, 2, 2)
+    assert_same(Model.double(X), X * 2)
+    assert_same(two.double(X), X * 2)
+    assert (two.apply.__name__, two.apply.__doc__) == ("apply", "Scale x.")
+    assert two.apply.trace(X).out_info == nl.ShapeDtype((2, 3), "f4")
+    assert_same(two.apply.lower(X).compile()(two, X), X * 2)
+    with pytest.raises(nl.ArgumentError, match=r"static_argnames='self'"):
+        two.traced_self(X)
+
+
+def test_methods_of_dataclasses_trace_the_fields() -> None:
+    layer = Affine(X[0], 0.5)
+    assert_same(layer(X), X * X[0] + np.float32(0.5))
+    layer.weight = X[1]
+    assert_same(layer(X), X * X[1] + np.float32(0.5))
+    assert_same(layer.repeat(X, 3), X * X[1] * X[1] * X[1])
+    assert Affine.__call__.cache_info() == (1, 1, 1)
+
+
+# when things go wrong
+
+
+def test_an_exception_leaves_no_trace() -> None:
+    @nl.jit
+    def fails(x: Any) -> Any:
+        nl.exp(x)
+        raise ZeroDivisionError
+
+    @nl.jit
+    def recovers(x: Any) -> Any:
+        try:
+            return x.reshape(7)
+        except nl.ShapeError:
+            return x + 1
+
+    with pytest.raises(ZeroDivisionError):
+        fails(X)
+    assert current_trace() is None
+    assert_same(recovers(X), X + 1)
+
+
+def test_an_interrupt_while_tracing() -> None:
+    @nl.jit
+    def interrupted(x: Any) -> Any:
+        if stop:
+            raise KeyboardInterrupt
+        return x + 1
+
+    stop = [True]
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(X)
+    stop.clear()
+    assert current_trace() is None
+    assert_same(interrupted(X), X + 1)
+
+
+def test_threads_trace_at_the_same_time() -> None:
+    def make(number: int) -> Callable[[Any], Any]:
+        return nl.jit(lambda x: (x * number + 1).sum(axis=0))
+
+    found: dict[int, Any] = {}
+
+    def call(number: int) -> None:
+        found[number] = make(number)(X)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(12):
+        assert_same(found[number], (X * number + 1).sum(axis=0))
+
+
+def test_disabled() -> None:
+    function = nl.jit(lambda t: {"r": [t["x"] @ t["y"], t["x"].sum()]})
+    tree = {"x": X, "y": np.asfortranarray(np.ones((3, 4), np.float32))}
+    expected = {"r": [X @ tree["y"], X.sum()]}
+    with nl.options(disable_jit=True):
+        assert_same(function(tree), expected)
+    assert_same(function(tree), expected)
