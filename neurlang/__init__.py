@@ -1,7 +1,6 @@
 """neurlang: a JIT compiler from traced array graphs to native CPU code."""
 
 from neurlang import frontend, ir
-from neurlang.frontend import protocols  # attaches operators, methods and NumPy's protocols
 from neurlang.errors import (
     ArgumentError,
     AxisError,
@@ -18,6 +17,7 @@ from neurlang.errors import (
     ShapeError,
     SideEffectError,
 )
+from neurlang.frontend import protocols  # attaches operators, methods and NumPy's protocols
 from neurlang.frontend.array import Array, asarray
 from neurlang.frontend.broadcasting import broadcast
 from neurlang.frontend.closeness import *

@@ -38,12 +38,15 @@ from neurlang.pipeline import (
     store_code,
 )
 from neurlang.runtime.call import (
+    Kind,
+    Result,
     call_program,
     entry_symbols,
     make_entry,
     native_entry_available,
 )
 
+SCALAR_KINDS: dict[type, Kind] = {float: "float", int: "int", bool: "bool"}
 RELEASE_WORK = 1 << 16  # bytes of arguments and results from which a call gives up the GIL
 
 
@@ -137,7 +140,7 @@ def _run_library(text: bytes, pointers: Any) -> int:
 
 
 def _view(address: int, type: Type) -> Any:
-    memory = (ctypes.c_char * type.nbytes).from_address(address)
+    memory: Any = (ctypes.c_char * type.nbytes).from_address(address)
     return np.frombuffer(memory, type.dtype).reshape(type.shape)
 
 
@@ -162,13 +165,15 @@ KEPT = 512  # programs of lazy arrays and objects that stay in memory
 counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
 
 
-def entry_signature(specs: Sequence[LeafSpec], graph: Graph, result: str) -> EntrySignature | None:
+def entry_signature(
+    specs: Sequence[LeafSpec], graph: Graph, result: Result
+) -> EntrySignature | None:
     """The native entry for these leaves; None where this Python has none."""
     if not native_entry_available() or not graph.outputs:
         return None
     inputs = []
     for spec, param in zip(specs, graph.params):
-        kind = "array" if spec.scalar is None else spec.scalar.__name__
+        kind: Kind = "array" if spec.scalar is None else SCALAR_KINDS[spec.scalar]
         inputs.append((str(param.dtype), param.shape, kind))
     outputs = tuple((str(node.dtype), node.shape) for node in graph.outputs)
     traffic = sum(node.type.nbytes for node in (*graph.params, *graph.outputs))

@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -31,6 +32,8 @@ from neurlang.frontend.trace import current_trace
 from neurlang.frontend.tree import Structure, flatten, unflatten
 from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
+from neurlang.passes.graph.capture_constants import capture_constants
+from neurlang.passes.graph.fold_constants import LARGEST
 from neurlang.settings import STAGES, in_force
 from neurlang.stages import Compiled, Lowered, Traced
 
@@ -69,7 +72,7 @@ class _Program:
 
     def __init__(self, owner: JitFunction, call: Call, specs: tuple[LeafSpec, ...]) -> None:
         self.owner = owner
-        self.call = call
+        self.call = replace(call, leaves=())  # a program keeps no argument alive
         self.specs = specs
         self.lock = threading.Lock()
         settings.check_all()
@@ -81,7 +84,8 @@ class _Program:
     def trace(self) -> TracedCall:
         owner = self.owner
         if self.traced is None:
-            self.traced = trace_function(owner.__wrapped__, self.call, self.specs, owner.signature)
+            traced = trace_function(owner.__wrapped__, self.call, self.specs, owner.signature)
+            self.traced = replace(traced, graph=capture_constants(traced.graph, LARGEST))
         return self.traced
 
     def result_kind(self) -> str:
@@ -314,6 +318,7 @@ class BoundFunction:
         self.function = function
         self.instance = instance
         self.__wrapped__ = MethodType(function.__wrapped__, instance)
+        self.__doc__ = function.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(self.instance, *args, **kwargs)
@@ -371,7 +376,16 @@ def _static_names(
 
 
 @overload
-def jit(function: Callable[..., Any], /) -> JitFunction: ...
+def jit(
+    function: Callable[..., Any],
+    /,
+    *,
+    static_argnames: str | Iterable[str] = (),
+    static_argnums: int | Iterable[int] = (),
+    threads: int | None = None,
+    fast_math: bool = False,
+    cache: bool = True,
+) -> JitFunction: ...
 @overload
 def jit(
     *,

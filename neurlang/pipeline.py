@@ -32,6 +32,7 @@ from neurlang.lower.program import Program, lower, own_outputs
 from neurlang.passes import GRAPH_PASSES, LOOP_PASSES, NEEDED
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.group import Plan, group
+from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.vectorize import vectorize
 from neurlang.passes.run import Budget, PassLog, run_passes
@@ -127,10 +128,8 @@ def optimize(traced: Graph, target: Target, keep_texts: bool = False) -> Compila
     budget = Budget(settings.get("bisect"), NEEDED)
     if checking:
         verify_graph(traced)
-    passes = [
-        partial(apply, fast_math=True)
-        if target.fast_math and apply.__name__ == "simplify"
-        else apply
+    passes: list[Callable[[Graph], Graph]] = [
+        partial(simplify, fast_math=target.fast_math) if apply is simplify else apply
         for apply in GRAPH_PASSES
     ]
     names = [apply.__name__ for apply in GRAPH_PASSES]

@@ -120,6 +120,12 @@ def test_dtypes_that_are_not_supported(value: Any) -> None:
         nl.asarray(value)  # dtype outside
 
 
+def test_a_dtype_to_convert_to() -> None:
+    what = "astype has dtype complex64, which neurlang does not support"
+    with error(nl.DTypeError, what, "conversion", SUPPORTED):
+        nl.jit(lambda x: x.astype("complex64"))(X)  # conversion
+
+
 def test_a_dtype_of_shape_and_dtype() -> None:
     what = "ShapeDtype has dtype object, which neurlang does not support"
     with error(nl.DTypeError, what, "shape and dtype", SUPPORTED):
@@ -359,6 +365,22 @@ class Holder:
 holder = Holder()
 
 
+class Caller:
+    __name__ = "caller"
+
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng(0)
+
+    def __call__(self, x: Any) -> Any:
+        return x + self.generator.normal(size=3)  # call of an object
+
+
+def imports_inside(x: Any) -> Any:
+    import random as chance
+
+    return x + chance.random()  # local import
+
+
 def test_random_numbers() -> None:
     def check(function: Callable[[Any], Any], mark: str) -> None:
         name = function.__name__
@@ -373,6 +395,8 @@ def test_random_numbers() -> None:
     check(lambda x: x + random.gauss(0, 1), "standard library")  # standard library
     check(lambda x: x + holder.generator.normal(size=3), "attribute")  # attribute
     check(lambda x: x + holder.draw(), "draw of a method")
+    check(Caller(), "call of an object")
+    check(imports_inside, "local import")
     check(helped, "draw of a helper")
     check(nl.jit(helped), "draw of a helper")
 
@@ -411,6 +435,42 @@ def test_a_generator_with_a_seed_is_the_same_at_every_call() -> None:
         return x + np.random.default_rng(7).normal(size=3)
 
     np.testing.assert_array_equal(nl.jit(function)(X), function(X))
+
+
+def test_what_another_thread_draws_is_not_held_against_a_function() -> None:
+    def draw() -> None:
+        np.random.rand()
+        random.random()
+        generator.normal()
+
+    @nl.jit
+    def waits(x: Any) -> Any:
+        thread = threading.Thread(target=draw)
+        thread.start()
+        thread.join()
+        return x + 1
+
+    with pytest.raises(nl.SideEffectError):  # it starts the thread: `draw` is in its reach
+        waits(X)
+    elsewhere = {"draw": draw}
+    started, drawn = threading.Event(), threading.Event()
+
+    def other() -> None:
+        started.wait(30)
+        elsewhere["draw"]()
+        drawn.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+
+    @nl.jit
+    def innocent(x: Any) -> Any:
+        started.set()
+        drawn.wait(30)
+        return x + 1
+
+    np.testing.assert_array_equal(innocent(X), X + 1)
+    thread.join()
 
 
 def test_files(tmp_path: Path) -> None:
@@ -524,7 +584,7 @@ def test_options_of_jit() -> None:
         nl.jit(3)  # type: ignore[call-overload]  # no function
     what = "static_argnames names 'z', which is no parameter"
     with error(nl.OptionError, what, "static name", "choose from x, y"):
-        nl.jit(build, static_argnames="z")  # type: ignore[call-overload]  # static name
+        nl.jit(build, static_argnames="z")  # static name
     what = "static_argnums names argument 2 of 2"
     with error(nl.OptionError, what, "static number", "count the parameters from 0"):
         nl.jit(static_argnums=2)(build)  # static number

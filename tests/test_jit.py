@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import gc
 import pickle
 import pydoc
 import threading
+import weakref
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,7 @@ import neurlang as nl
 from neurlang.frontend.trace import current_trace
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
+ROW = np.ones(3)
 Pair = namedtuple("Pair", ["a", "b"])
 
 
@@ -152,15 +155,11 @@ def test_nested_arguments_come_back(tree: Any) -> None:
 
 
 def test_keywords_defaults_and_variable_arguments() -> None:
-    def function(x: Any, /, y: Any = np.ones(3), *rest: Any, scale: Any = 2, **more: Any) -> Any:
+    def function(x: Any, /, y: Any = ROW, *rest: Any, scale: Any = 2, **more: Any) -> Any:
         return {"sum": x + y + sum(rest), "more": {k: v * scale for k, v in more.items()}}
 
     jitted = nl.jit(function)
-    static = (
-        nl.jit(function, static_argnames="scale")
-        if False
-        else nl.jit(static_argnames="scale")(function)
-    )
+    static = nl.jit(function, static_argnames="scale")
     for args, kwargs in (
         ((X,), {}),
         ((X, X), {}),
@@ -303,6 +302,21 @@ def test_a_result_survives_the_next_call() -> None:
     first = function(X)
     function(X + 1)
     assert_same(first, X * 2)
+
+
+def test_nothing_is_kept_alive() -> None:
+    function = nl.jit(lambda t: (t["x"] * 2, t["x"]))
+    arguments = {"x": np.ones(7)}
+    kept = weakref.ref(arguments["x"])
+    result = weakref.ref(function(arguments)[0])
+    function(arguments)
+    del arguments
+    gc.collect()
+    assert kept() is None and result() is None
+    dropped = weakref.ref(function)
+    del function
+    gc.collect()
+    assert dropped() is None
 
 
 def test_inputs_are_not_written() -> None:

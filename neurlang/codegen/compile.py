@@ -20,6 +20,10 @@ _lock = threading.RLock()
 _libraries = itertools.count()
 _state: dict[str, Any] = {}
 
+# A linker keeps about 9 KiB of names for a library that is gone, until it goes itself: it does so
+# with the last of its libraries, once another one has taken its place.
+LIBRARIES_PER_LINKER = 64
+
 
 @dataclass(frozen=True)
 class Library:
@@ -93,7 +97,8 @@ def link_object(
     exports = list(exports)
     with _lock:
         _initialise()
-        if "jit" not in _state:
+        number = next(_libraries)
+        if number % LIBRARIES_PER_LINKER == 0:
             _state["jit"] = llvm.create_lljit_compiler(
                 _target_machine(host_machine(), 2), use_jit_link=True
             )
@@ -102,5 +107,5 @@ def link_object(
             builder.import_symbol(name, address)
         for name in exports:
             builder.export_symbol(name)
-        tracker = builder.link(_state["jit"], f"neurlang{next(_libraries)}")
+        tracker = builder.link(_state["jit"], f"neurlang{number}")
         return Library({name: tracker[name] for name in exports}, tracker)

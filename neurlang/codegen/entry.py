@@ -62,7 +62,8 @@ class _EntryWriter:
         self.signature = signature
         self.constants = constants
         self.writer = Writer(
-            module, f"ptr @{ENTRY}(ptr %self, ptr %args, i64 %count, ptr %names) nounwind noinline optnone"
+            module,
+            f"ptr @{ENTRY}(ptr %self, ptr %args, i64 %count, ptr %names) nounwind noinline optnone",
         )
         places = len(signature.inputs) + constants + len(signature.outputs)
         self.pointers = self.writer.value(f"alloca [{places} x ptr], align 16", "ptr")

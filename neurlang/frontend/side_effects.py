@@ -9,12 +9,12 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import CodeType, MethodType, ModuleType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from neurlang.errors import PACKAGE, SideEffectError, Where, definition, is_user_file, user_frame
+from neurlang.errors import PACKAGE, SideEffectError, Where, is_user_file, user_frame
 from neurlang.frontend.trace import current_trace
 
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
@@ -72,8 +72,8 @@ def watching(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Iter
         _hooked.append(True)
         sys.addaudithook(_audit)
         _watch_entropy()
-    lines: dict[int, Where | None] = {}
-    generators = list(_GLOBAL)
+    lines: dict[int, Where] = {}
+    generators = []
     for generator, where in _reachable(function, arguments):
         if id(generator) not in lines:
             lines[id(generator)] = where
@@ -85,7 +85,7 @@ def watching(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Iter
             name = getattr(function, "__name__", "the function")
             raise SideEffectError(
                 f"random numbers are drawn while {name} is traced: every call would get the same",
-                where=lines.get(id(generator)) or definition(function),
+                where=lines[id(generator)],
                 hint="draw random numbers outside and pass them as arguments",
             )
 
@@ -93,33 +93,55 @@ def watching(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Iter
 def _reachable(
     function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Iterator[tuple[Any, Where]]:
-    """Generators that the function, or user functions that it names, reach by name; and where."""
+    """Generators that the function, or user functions that it names, reach by name; and where.
+
+    Comparing the states of others would blame this function for what another thread draws.
+    """
     pending: list[tuple[Any, Mapping[str, Any]]] = [(function, arguments)]
     seen: set[tuple[CodeType, int]] = set()
     while pending:
         called, local = pending.pop()
-        while isinstance(called, functools.partial) or hasattr(called, "__wrapped__"):
-            called = called.func if isinstance(called, functools.partial) else called.__wrapped__
-        code = getattr(called, "__code__", None)
-        if code is None or not is_user_file(code.co_filename):
+        plain, instance = _unwrapped(called)
+        if plain is None or (plain.__code__, id(instance)) in seen:
             continue
-        instance = getattr(called, "__self__", None)
+        code = plain.__code__
+        seen.add((code, id(instance)))
         if instance is not None and code.co_argcount:
             local = {code.co_varnames[0]: instance}
-        if (code, id(instance)) in seen:
-            continue
-        seen.add((code, id(instance)))
-        variables = {**called.__globals__, **_closure(called), **local}
+        variables = {**plain.__globals__, **_closure(plain), **local}
         for names, line in _chains(code):
             value = _resolve(names, variables)
-            owner = getattr(value, "__self__", value) if callable(value) else value
+            if isinstance(value, MethodType | BuiltinMethodType):
+                owner = value.__self__
+            else:
+                owner = value
+            where = Where(code.co_filename, line)
             if isinstance(owner, GENERATORS):
-                yield owner, Where(code.co_filename, line)
+                yield owner, where
+            elif value is None and any("random" in name for name in names):
+                yield from ((generator, where) for generator in _GLOBAL)  # a local import
             elif callable(value):
                 pending.append((value, {}))
 
 
-def _closure(function: Any) -> dict[str, Any]:
+def _unwrapped(called: Any) -> tuple[FunctionType | None, Any]:
+    """The user's function below methods, partial and jitted functions; and its instance."""
+    instance = None
+    for _ in range(100):
+        if isinstance(called, FunctionType):
+            return (called if is_user_file(called.__code__.co_filename) else None), instance
+        if isinstance(called, MethodType):
+            instance, called = called.__self__, called.__func__
+        elif isinstance(called, functools.partial):
+            called = called.func
+        elif "__wrapped__" in getattr(called, "__dict__", ()):
+            called = called.__dict__["__wrapped__"]
+        elif not isinstance(called, type):
+            instance, called = called, inspect.getattr_static(type(called), "__call__", None)
+    return None, None
+
+
+def _closure(function: FunctionType) -> dict[str, Any]:
     names = function.__code__.co_freevars
     found = {}
     for name, cell in zip(names, function.__closure__ or ()):

@@ -303,7 +303,7 @@ def trace_function(
     signature: inspect.Signature | None,
 ) -> Traced:
     """Run the function once on traced arrays; nothing is computed."""
-    bound_arguments(function, *rebuild_arguments(call, call.leaves, signature), signature)
+    bound_arguments(function, *rebuild_arguments(call, specs, signature), signature)
     name = getattr(function, "__name__", "function")
     trace = Trace(name)
     names = leaf_names(call, signature)

@@ -66,7 +66,9 @@ class Graph:
         return graph_text(self)
 
 
-def make_node(op: str, args: Sequence[Node] = (), where: Where | None = None, /, **attrs: Any) -> Node:
+def make_node(
+    op: str, args: Sequence[Node] = (), where: Where | None = None, /, **attrs: Any
+) -> Node:
     """A node whose type follows from its arguments; ShapeError or DTypeError where none does."""
     for key, value in attrs.items():
         if isinstance(value, tuple):

@@ -39,7 +39,7 @@ ODD_QUARTER_TURNS = Grid("odd_quarter_turns", 1, 0.5)
 
 
 class Reduction(NamedTuple):
-    """x = (n - offset) * step + remainder - excess, with the low bits of n in `count`.
+    """x = (n - offset) * step + remainder - excess, with the low bits of n in `steps`.
 
     The excess is at most about half an ULP of the remainder. It is kept with this sign because
     remainder - (something + excess) then keeps the sign of x = -0.
@@ -47,7 +47,7 @@ class Reduction(NamedTuple):
 
     remainder: Value
     excess: Value
-    count: Value
+    steps: Value
 
 
 def reduce_angle(writer: Writer, x: Value, grid: Grid) -> Reduction:

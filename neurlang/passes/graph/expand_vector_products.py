@@ -1,4 +1,4 @@
-"""A product with a vector becomes a multiplication and a sum, which fuse and run at memory speed."""
+"""A product with a vector becomes a multiplication and a sum: they fuse, at memory speed."""
 
 from __future__ import annotations
 

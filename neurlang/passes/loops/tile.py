@@ -81,9 +81,7 @@ def _blocks(outer: For, inner: For, rows: int, columns: int) -> list[Statement]:
     return result
 
 
-def _lines(
-    outer: For, inner: For, first: Affine, rows: int, columns: int
-) -> list[Statement]:
+def _lines(outer: For, inner: For, first: Affine, rows: int, columns: int) -> list[Statement]:
     """For some rows: cache lines of columns, then the columns that are left."""
     result: list[Statement] = []
     main = (inner.stop - inner.start) // columns * columns
@@ -97,9 +95,7 @@ def _lines(
     return result
 
 
-def _block(
-    outer: For, inner: For, row: Affine, rows: int, column: Affine, columns: int
-) -> For:
+def _block(outer: For, inner: For, row: Affine, rows: int, column: Affine, columns: int) -> For:
     i = Var(outer.var.name, 0, rows - 1)
     j = Var(inner.var.name, 0, columns - 1)
     table: dict[Atom, Affine] = {outer.var: row + affine(i), inner.var: column + affine(j)}

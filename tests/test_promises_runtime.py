@@ -1,0 +1,214 @@
+"""Threads, processes, memory and very long programs (promises T16 to T20)."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neurlang as nl
+from neurlang import executable
+from neurlang.ir.graph import Graph, Node, make_node
+from neurlang.ir.loops import Kernel, walk
+from neurlang.ir.types import Type
+from neurlang.pipeline import current_target, optimize
+
+LARGE = np.linspace(-1, 1, 400_000).reshape(1000, 400)
+
+
+def work(x: Any) -> Any:
+    return nl.sum(nl.exp(x) * x, axis=1), x.T @ x[:, :3], nl.tanh(x) / 2
+
+
+def digest(results: Any) -> list[bytes]:
+    return [np.asarray(result).tobytes() for result in results]
+
+
+compiled_work = nl.jit(work, cache=False)
+
+
+def child(queue: Any) -> None:
+    queue.put([digest(compiled_work(LARGE)) for _ in range(2)])
+
+
+def run_children(method: str, count: int) -> list[Any]:
+    context = multiprocessing.get_context(method)
+    queues = [context.Queue() for _ in range(count)]
+    children = [context.Process(target=child, args=(queue,)) for queue in queues]
+    for process in children:
+        process.start()
+    results = [queue.get(timeout=120) for queue in queues]
+    for process in children:
+        process.join(60)
+        assert process.exitcode == 0
+    return results
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_children_compute_the_same(method: str) -> None:
+    """Also where the parent has used its threads: a forked child has to hire its own."""
+    with nl.options(threads=2, cache="off"):
+        expected = digest(compiled_work(LARGE))
+        for found in run_children(method, 3):
+            assert found == [expected, expected]
+        assert digest(compiled_work(LARGE)) == expected
+
+
+def test_a_child_forked_while_threads_compute() -> None:
+    stop = threading.Event()
+
+    def keep_busy() -> None:
+        while not stop.is_set():
+            compiled_work(LARGE)
+
+    with nl.options(threads=2, cache="off"):
+        expected = digest(compiled_work(LARGE))
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    try:
+        for found in run_children("fork", 3):
+            assert found == [expected, expected]
+    finally:
+        stop.set()
+        busy.join()
+
+
+def test_cold_signatures_are_compiled_once_by_many_threads() -> None:
+    signatures = 30
+    arrays = [np.arange(size + 1.0) for size in range(signatures)]
+    traced = []
+
+    def function(x: Any) -> Any:
+        traced.append(x.shape)
+        return nl.sum(x * 2 + len(x.shape)) + x
+
+    function_ = nl.jit(function, cache=False)
+    failures: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def call(seed: int) -> None:
+        order = np.random.default_rng(seed).permutation(signatures)
+        barrier.wait()
+        for k in order:
+            expected = np.sum(arrays[k] * 2 + 1) + arrays[k]
+            if not np.allclose(function_(arrays[k]), expected, rtol=1e-14):
+                failures.append(f"size {k + 1}")
+
+    before = executable.counts["compilations"]
+    threads = [threading.Thread(target=call, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert sorted(traced) == [array.shape for array in arrays]
+    assert executable.counts["compilations"] - before == signatures
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")
+def test_dropped_programs_free_their_memory() -> None:
+    """Resident growth of at most 4 KiB a program; no thread and no file is left behind."""
+
+    def cycle(number: int) -> None:
+        x = np.ones(100 + number % 7)
+        with nl.options(cache="off"):
+            assert nl.jit(lambda a: a * number + nl.sum(a))(x).shape == x.shape
+        executable.clear()
+
+    cycles = 300
+    for number in range(200):
+        cycle(number)
+    gc.collect()
+    memory, files = resident_bytes(), len(os.listdir("/proc/self/fd"))
+    threads = len(os.listdir("/proc/self/task"))
+    for number in range(cycles):
+        cycle(1000 + number)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(os.listdir("/proc/self/task")) == threads
+    assert resident_bytes() - memory <= cycles * 4096
+
+
+def run_script(text: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "NEURLANG_CACHE": "off"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+LONG_CHAIN = """
+    import sys
+    import numpy as np
+    import neurlang as nl
+    def chain(x):
+        for k in range({count}):
+            x = {step}
+        return x
+    x = np.arange(8.0)
+    nl.jit(lambda y: y + 1)(x)
+    sys.setrecursionlimit(300)
+    found = nl.jit(chain)(x)
+    for k in range({count}):
+        x = {step}
+    assert np.array_equal(found, x), (found, x)
+    print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    "step", ["x * 0.5 + 1", "np.flip(x)[::-1] - 0.5", "np.concatenate([x[1:], x[:1]]) * 0.5"]
+)
+def test_long_chains_need_no_recursion(step: str) -> None:
+    count = 10_000 if "+ 1" in step else 300
+    assert "done" in run_script(LONG_CHAIN.format(count=count, step=step))
+
+
+def chain_of(count: int, step: Callable[[Node], Node]) -> Graph:
+    param = Node("param", (), {"name": "x"}, Type(np.dtype("float32"), (64, 33)))
+    nodes = [param]
+    for _ in range(count):
+        nodes.append(step(nodes[-1]))
+    return Graph("chain", (param,), tuple(nodes), (nodes[-1],))
+
+
+def statements_of(graph: Graph) -> int:
+    program = optimize(graph, current_target()).program
+    assert program is not None
+    return sum(
+        sum(1 for _ in walk(step.body)) for step in program.steps if isinstance(step, Kernel)
+    )
+
+
+STEPS: dict[str, Callable[[Node], Node]] = {
+    "sqrt": lambda node: make_node("sqrt", [node]),
+    "square": lambda node: make_node("mul", [node, node]),
+    "transpose": lambda node: make_node("transpose", [make_node("neg", [node])], axes=(1, 0)),
+}
+
+
+@pytest.mark.parametrize("name", list(STEPS))
+def test_loops_grow_no_faster_than_the_graph(name: str) -> None:
+    """Four times the nodes: about four times the statements, not sixteen."""
+    small, large = (statements_of(chain_of(count, STEPS[name])) for count in (500, 2000))
+    assert large <= 6 * small
