@@ -21,7 +21,7 @@ lint: .venv/installed-dev
 	$(BIN)/python -m mypy --strict neurlang
 
 bench: .venv/installed
-	$(BIN)/python -m neurlang.bench
+	$(BIN)/python -m neurlang bench
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -49,11 +49,11 @@ def load_function(text: str) -> Callable[..., Any]:
 
 
 def _functions(module_name: str) -> str:
-    """The functions that a module defines itself."""
+    """The public functions and classes that a module defines itself."""
     found = [
         name
         for name, value in vars(sys.modules[module_name]).items()
-        if callable(value) and getattr(value, "__module__", "") == module_name
+        if not name.startswith("_") and getattr(value, "__module__", "") == module_name
     ]
     return ", ".join(found) or "the functions of another module: it has none"
 

@@ -125,6 +125,10 @@ class DTypeError(NeurlangError, TypeError):
     """A dtype is not supported, or does not fit the operation."""
 
 
+class RangeError(DTypeError, OverflowError):
+    """A Python integer does not fit the dtype that it is converted to."""
+
+
 class AxisError(NeurlangError, ValueError, IndexError):
     """An axis is out of range or named twice."""
 

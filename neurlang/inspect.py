@@ -76,7 +76,7 @@ class Explanation:
         exactness = (
             "fast_math is on: the passes may change the last bits of floats"
             if self.fast_math
-            else "fast_math is off: no pass changes a bit of any result"
+            else "fast_math is off: rewrites that change the last bits are left out"
         )
         total = sum(self.seconds.values())
         stages = [f"{name:<14}{value * 1e3:9.3f} ms" for name, value in self.seconds.items()]

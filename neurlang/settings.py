@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from neurlang.errors import OptionError
@@ -25,7 +26,7 @@ class Option:
     wanted: str
     meaning: str
 
-    @property
+    @cached_property
     def variable(self) -> str:
         """The environment variable."""
         return "NEURLANG_" + self.name.upper()

@@ -19,6 +19,7 @@ from neurlang.errors import (
     ConcreteValueError,
     DTypeError,
     LeakedTracerError,
+    RangeError,
     ShapeError,
     Where,
     user_line,
@@ -288,7 +289,7 @@ def python_scalar(x: bool | int | float) -> Any:
     try:
         return np.asarray(x)[()] if not isinstance(x, int) or isinstance(x, bool) else np.int64(x)
     except OverflowError:
-        raise ArgumentError(
+        raise RangeError(
             f"the Python integer {x} does not fit 64 bits", hint="use a float or a smaller integer"
         ) from None
 
@@ -410,7 +411,7 @@ def convert(operand: Operand, dtype: DType, shape: Shape) -> Array:
     try:
         value = np.array(operand, dtype)
     except OverflowError as error:
-        raise DTypeError(
+        raise RangeError(
             f"{error}", hint="convert the array with astype first, as NumPy 2 demands"
         ) from None
     return constant(value, Type(dtype, shape))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, NeurlangError, ShapeError, definition
+from neurlang.errors import ArgumentError, NeurlangError, RangeError, ShapeError, definition
 from neurlang.frontend.array import Array, apply, asarray, check_alive, check_class, lift
 from neurlang.frontend.side_effects import watching
 from neurlang.frontend.trace import Trace, tracing
@@ -108,7 +108,7 @@ def leaf_spec(leaf: Any, path: str) -> LeafSpec:
         return LeafSpec(dtype, leaf.shape, axis_order(leaf))
     if type(leaf) in SCALAR_DTYPES:
         if type(leaf) is int and not -(2**63) <= leaf < 2**63:
-            raise ArgumentError(
+            raise RangeError(
                 f"argument {path} is {leaf}, which does not fit 64 bits",
                 hint="pass a float, or np.uint64(x) where it is below 2**64",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from neurlang.codegen.mathlib.common import Pair, fast_two_sum, multiply_pairs, rounding_shift
@@ -16,8 +17,8 @@ from neurlang.codegen.writer import Module, Value, Writer, constant, split_type,
 
 # |x| from which the parts of pi do not leave enough bits next to some multiple of pi / 2.
 FAST_BOUND = {"float": 2.0**36, "double": 2.0**21}
-# 1 / (2 pi) is multiplied by the significand in windows of this width, read from a wider load.
-WINDOW_BITS, LOAD_BITS, TURN_BITS = 192, 256, 128
+# The width of the window of 1 / (2 pi) by which a significand is multiplied, and of the result.
+WINDOW_BITS, TURN_BITS = 192, 128
 
 
 @dataclass(frozen=True)
@@ -138,30 +139,25 @@ def define_huge_reduction(module: Module, head: str, type: str, grid: Grid) -> N
     """A loop over the lanes. A cold function: LLVM moves calls of it out of the fast path."""
     lanes = split_type(type)[1]
     writer = Writer(module, f"{head} cold noinline nounwind")
-    x = Value("%x", type)
-    if lanes == 1:
-        results = list(reduce_huge_angle(writer, x, grid))
-    else:
-        loop, done = writer.label("lane"), writer.label("done")
-        writer.branch(loop)
-        writer.start_block(loop)
-        index = writer.phi("i64")
-        carried = [writer.phi(vector_type(scalar, lanes)) for scalar in ("double", "double", "i64")]
-        lane = writer.value(f"extractelement {x}, {index[0]}", "double")
-        results = [
-            writer.value(f"insertelement {vector}, {scalar}, {index[0]}", vector.type)
-            for (vector, _), scalar in zip(carried, reduce_huge_angle(writer, lane, grid))
-        ]
-        following = writer.add(index[0], constant(1, "i64"))
-        writer.set_phi(index, [(constant(0, "i64"), "entry"), (following, loop)])
-        for phi, result in zip(carried, results):
-            writer.set_phi(phi, [(Value("poison", result.type), "entry"), (result, loop)])
-        writer.branch_if(writer.icmp("ult", following, constant(lanes, "i64")), loop, done)
-        writer.start_block(done)
-    struct = f"{{ {', '.join(result.type for result in results)} }}"
+    results = [(scalar, vector_type(scalar, lanes)) for scalar in ("double", "double", "i64")]
+    source = writer.value(f"alloca {type}", "ptr")
+    slots = [writer.value(f"alloca {vector}", "ptr") for _, vector in results]
+    writer.store(Value("%x", type), source)
+    loop, done = writer.label("lane"), writer.label("done")
+    writer.branch(loop)
+    writer.start_block(loop)
+    lane, edges = writer.phi("i64")
+    x = writer.load(writer.offset(source, lane, "double"), "double")
+    for part, (scalar, _), slot in zip(reduce_huge_angle(writer, x, grid), results, slots):
+        writer.store(part, writer.offset(slot, lane, scalar))
+    following = writer.add(lane, constant(1, "i64"))
+    writer.set_phi((lane, edges), [(constant(0, "i64"), "entry"), (following, loop)])
+    writer.branch_if(writer.icmp("ult", following, constant(lanes, "i64")), loop, done)
+    writer.start_block(done)
+    struct = f"{{ {', '.join(vector for _, vector in results)} }}"
     value = Value("poison", struct)
-    for i, result in enumerate(results):
-        value = writer.value(f"insertvalue {value}, {result}, {i}", struct)
+    for i, ((_, vector), slot) in enumerate(zip(results, slots)):
+        value = writer.value(f"insertvalue {value}, {writer.load(slot, vector)}, {i}", struct)
     writer.ret(value)
     writer.finish()
 
@@ -200,24 +196,30 @@ def fraction_of_turn(writer: Writer, x: Value) -> Value:
     exponent = writer.lshr(bits, constant(52, "i64"))
     significand = writer.and_(bits, constant((1 << 52) - 1, "i64"))
     significand = writer.or_(significand, constant(1 << 52, "i64"))
-    # |x| = significand * 2^(exponent - 1075): the window begins at the bit of 1 / (2 pi) whose
-    # product with the significand is below 2^52, everything above it adds whole turns.
-    first_bit = constant(FRACTION_BITS - WINDOW_BITS + 1075, "i64")
-    first_bit = writer.sub(first_bit, exponent)
-    table = writer.module.constant_array("i64", TURN_WORDS)
-    address = writer.offset(table, writer.lshr(first_bit, constant(3, "i64")))
-    window = writer.load(address, f"i{LOAD_BITS}", align=1)
-    window = writer.lshr(window, wide(writer, writer.and_(first_bit, constant(7, "i64"))))
-    product = writer.mul(window, wide(writer, significand))
-    product = writer.lshr(product, constant(WINDOW_BITS - TURN_BITS, product.type))
-    turns = writer.value(f"trunc {product} to i{TURN_BITS}", f"i{TURN_BITS}")
+    # |x| = significand * 2^(exponent - 1075). The bits of 1 / (2 pi) below the window add less
+    # than 2^-139 turns, those above it whole turns.
+    lowest = constant(FRACTION_BITS - WINDOW_BITS + 1075, "i64")
+    low, middle, high = window_of_turn(writer, writer.sub(lowest, exponent))
+    turns = writer.lshr(long_product(writer, significand, low), constant(64, "i128"))
+    turns = writer.add(turns, long_product(writer, significand, middle))
+    top = writer.zext(writer.mul(significand, high), "i128")
+    turns = writer.add(turns, writer.shl(top, constant(64, "i128")))
     negative = writer.fcmp("olt", x, constant(0.0, "double"))
     return writer.select(negative, writer.sub(constant(0, turns.type), turns), turns)
 
 
-def wide(writer: Writer, a: Value) -> Value:
-    """An i64 as an integer of LOAD_BITS."""
-    return writer.value(f"zext {a} to i{LOAD_BITS}", f"i{LOAD_BITS}")
+def window_of_turn(writer: Writer, lowest: Value) -> list[Value]:
+    """WINDOW_BITS bits of 1 / (2 pi) from a place in TURN_WORDS on: three words, lowest first."""
+    table = writer.module.constant_array("i64", TURN_WORDS)
+    address = writer.offset(table, writer.lshr(lowest, constant(6, "i64")), "i64")
+    words = [writer.load(writer.offset(address, i, "i64"), "i64") for i in range(4)]
+    shift = writer.and_(lowest, constant(63, "i64"))
+    return [writer.intrinsic("fshr", b, a, shift) for a, b in pairwise(words)]
+
+
+def long_product(writer: Writer, a: Value, b: Value) -> Value:
+    """The i128 product of two i64."""
+    return writer.mul(writer.zext(a, "i128"), writer.zext(b, "i128"))
 
 
 def signed_fraction(writer: Writer, a: Value) -> Pair:

@@ -17,6 +17,7 @@ from neurlang.ir.types import INT32, INT64, Shape, Type
 
 CHUNK = 1 << 15  # elements that one thread reduces before the partial results are combined
 LONG = 4 * CHUNK
+LONG_ROW = 256  # elements of a last axis that is worth reducing on its own
 FEW_ROWS = 16  # with more outer elements than this, the outer loop feeds the threads
 
 
@@ -45,17 +46,27 @@ def _reduce(node: Node, source: Node) -> Node:
             value = np.zeros((), node.dtype)
         return make_constant(value, node.type, node.where)
     result = source
-    for run in reversed(_runs(axes)):
+    for run in reversed(_runs(axes, source.shape)):
         result = _one_run(node, result, run)
     return _reshape(result, node.shape, node)
 
 
-def _runs(axes: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Neighbouring axes together: (0, 1, 3) is 0..2 and 3..4."""
+def _runs(axes: tuple[int, ...], shape: Shape) -> list[tuple[int, int]]:
+    """Neighbouring axes together: (0, 1, 3) is 0..2 and 3..4; but long rows stay rows.
+
+    As one axis, neighbours that do not lie contiguous would need a division for every element.
+    """
     if not axes:
         return []
     cuts = [0, *(k + 1 for k, (a, b) in enumerate(pairwise(axes)) if b != a + 1), len(axes)]
-    return [(axes[start], axes[stop - 1] + 1) for start, stop in pairwise(cuts)]
+    runs = []
+    for start, stop in ((axes[a], axes[b - 1] + 1) for a, b in pairwise(cuts)):
+        last = stop - 1
+        if stop - start > 1 and shape[last] >= LONG_ROW:
+            runs += [(start, last), (last, stop)]
+        else:
+            runs.append((start, stop))
+    return runs
 
 
 def _one_run(node: Node, source: Node, run: tuple[int, int]) -> Node:
