@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from neurlang.ir.graph import Graph, Node, rebuild, with_args
+from neurlang.ir.graph import Graph, Node, is_splat, rebuild, with_args
 
 
 def capture_constants(graph: Graph, above: int = 0) -> Graph:
@@ -17,8 +17,7 @@ def capture_constants(graph: Graph, above: int = 0) -> Graph:
     captured: dict[Node, Node] = {}
 
     def capture(node: Node, args: tuple[Node, ...]) -> Node:
-        value = node.attrs.get("value")
-        if node.op != "const" or not value.ndim or value.size <= above:
+        if node.op != "const" or is_splat(node) or node.attrs["value"].size <= above:
             return with_args(node, args)
         name = f"captured{len(graph.captured) + len(captured)}"
         captured[node] = Node("param", (), {"name": name}, node.type, node.where)
