@@ -7,7 +7,27 @@ from typing import Any
 
 from neurlang.codegen.convert import emit_cast, llvm_type, memory_type
 from neurlang.codegen.mathlib import FUNCTIONS
+from neurlang.codegen.scalar_integer import (
+    emit_multiply_add,
+    emit_negative,
+    emit_not,
+    emit_power,
+    emit_shift_left,
+    emit_signed_abs,
+    emit_signed_floor_div,
+    emit_signed_fmod,
+    emit_signed_mod,
+    emit_signed_power,
+    emit_signed_shift_right,
+    emit_signed_sign,
+    emit_unsigned_floor_div,
+    emit_unsigned_mod,
+    emit_unsigned_shift_right,
+    emit_unsigned_sign,
+)
+from neurlang.codegen.scalar_remainder import emit_floor_div, emit_fmod, emit_mod
 from neurlang.codegen.writer import Value, Writer, constant, vector_type
+from neurlang.ir.identities import identity
 from neurlang.ir.types import DType
 
 Emitter = Callable[..., Value]
@@ -67,53 +87,21 @@ def _where(writer: Writer, condition: Value, yes: Value, no: Value) -> Value:
 
 
 def _float_extreme(predicate: str) -> Emitter:
-    """Maximum or minimum; NaN wins. A literal is no NaN, which saves the second test."""
+    """Maximum or minimum; NaN wins. With a literal second, LLVM answers its NaN test itself."""
 
     def emit(writer: Writer, a: Value, b: Value) -> Value:
         if not a.text.startswith("%"):
             a, b = b, a
         chosen = writer.select(writer.fcmp(predicate, b, a), b, a)
-        if not b.text.startswith("%"):
-            return chosen
         return writer.select(writer.fcmp("uno", b, b), b, chosen)
 
     return emit
 
 
 def _float_sign(writer: Writer, a: Value) -> Value:
-    positive = writer.select(writer.fcmp("ogt", a, _zero(a)), _one(a), _zero(a))
-    signed = writer.select(writer.fcmp("olt", a, _zero(a)), constant(-1, a.type), positive)
-    return writer.select(writer.fcmp("uno", a, a), a, signed)
-
-
-def _float_mod(writer: Writer, a: Value, b: Value) -> Value:
-    """The remainder with b's sign, from the exact one with a's sign: NumPy's steps."""
-    remainder, wrong_side = _remainder(writer, a, b)
-    moved = writer.select(wrong_side, writer.fadd(remainder, b), remainder)
-    nothing = writer.fcmp("oeq", remainder, _zero(a))
-    signed = writer.select(nothing, writer.copysign(_zero(a), b), moved)
-    return writer.select(writer.fcmp("oeq", b, _zero(b)), remainder, signed)
-
-
-def _float_floor_div(writer: Writer, a: Value, b: Value) -> Value:
-    """floor(a / b) by way of the exact remainder: NumPy's steps, which round once."""
-    remainder, wrong_side = _remainder(writer, a, b)
-    quotient = writer.fdiv(writer.fsub(a, remainder), b)
-    quotient = writer.select(wrong_side, writer.fsub(quotient, _one(a)), quotient)
-    floor = writer.floor(quotient)
-    short = writer.fcmp("ogt", writer.fsub(quotient, floor), constant(0.5, a.type))
-    whole = writer.select(short, writer.fadd(floor, _one(a)), floor)
-    plain = writer.fdiv(a, b)
-    nothing = writer.fcmp("oeq", quotient, _zero(a))
-    whole = writer.select(nothing, writer.copysign(_zero(a), plain), whole)
-    return writer.select(writer.fcmp("oeq", b, _zero(b)), plain, whole)
-
-
-def _remainder(writer: Writer, a: Value, b: Value) -> tuple[Value, Value]:
-    """The remainder with a's sign, and whether it is not zero and on the other side than b."""
-    remainder = writer.frem(a, b)
-    other = writer.xor(writer.fcmp("olt", b, _zero(b)), writer.fcmp("olt", remainder, _zero(a)))
-    return remainder, writer.and_(writer.fcmp("une", remainder, _zero(a)), other)
+    """One with a's sign; a + 0 where that is NaN, or a zero, which loses its sign."""
+    neither = writer.fcmp("ueq", a, _zero(a))
+    return writer.select(neither, writer.fadd(a, _zero(a)), writer.copysign(_one(a), a))
 
 
 def _nextafter(writer: Writer, a: Value, b: Value) -> Value:
@@ -143,9 +131,9 @@ FLOAT: dict[str, Emitter] = {
     "mul": _binary("fmul"),
     "div": _binary("fdiv"),
     "fma": _intrinsic("fma"),
-    "floor_div": _float_floor_div,
-    "mod": _float_mod,
-    "fmod": _binary("frem"),
+    "floor_div": emit_floor_div,
+    "mod": emit_mod,
+    "fmod": emit_fmod,
     "max": _float_extreme("ogt"),
     "min": _float_extreme("olt"),
     "copysign": _intrinsic("copysign"),
@@ -161,156 +149,47 @@ FLOAT: dict[str, Emitter] = {
 # integers and bools
 
 
-def _negative(writer: Writer, a: Value) -> Value:
-    return writer.sub(_zero(a), a)
-
-
-def _not(writer: Writer, a: Value) -> Value:
-    return writer.xor(a, constant(1 if a.scalar == "i1" else -1, a.type))
-
-
-def _multiply_add(writer: Writer, a: Value, b: Value, c: Value) -> Value:
-    return writer.add(writer.mul(a, b), c)
-
-
-def _power(writer: Writer, a: Value, b: Value) -> Value:
-    """Squares, as many as the exponent has bits, modulo 2^bits."""
-    result, square, exponent = _one(a), a, b
-    for _ in range(int(a.scalar[1:])):
-        odd = writer.icmp("ne", writer.and_(exponent, _one(b)), _zero(b))
-        result = writer.select(odd, writer.mul(result, square), result)
-        square = writer.mul(square, square)
-        exponent = writer.lshr(exponent, _one(b))
-    return result
-
-
-def _signed_power(writer: Writer, a: Value, b: Value) -> Value:
-    """With a negative exponent only the powers of 1 and -1 are integers; others become 0."""
-    minus = constant(-1, a.type)
-    odd = writer.icmp("ne", writer.and_(b, _one(b)), _zero(b))
-    alternating = writer.select(odd, minus, _one(a))
-    inverse = writer.select(writer.icmp("eq", a, minus), alternating, _zero(a))
-    inverse = writer.select(writer.icmp("eq", a, _one(a)), _one(a), inverse)
-    negative = writer.icmp("slt", b, _zero(b))
-    return writer.select(negative, inverse, _power(writer, a, b))
-
-
-def _signed_divisor(writer: Writer, b: Value) -> tuple[Value, Value, Value]:
-    """A divisor that neither traps nor overflows, and whether the real one is 0 or -1."""
-    zero = writer.icmp("eq", b, _zero(b))
-    minus = writer.icmp("eq", b, constant(-1, b.type))
-    return writer.select(writer.or_(zero, minus), _one(b), b), zero, minus
-
-
-def _signed_floor_div(writer: Writer, a: Value, b: Value) -> Value:
-    divisor, zero, minus = _signed_divisor(writer, b)
-    quotient, remainder = writer.sdiv(a, divisor), writer.srem(a, divisor)
-    below = _below(writer, remainder, divisor)
-    floor = writer.select(below, writer.sub(quotient, _one(a)), quotient)
-    return writer.select(zero, _zero(a), writer.select(minus, _negative(writer, a), floor))
-
-
-def _signed_mod(writer: Writer, a: Value, b: Value) -> Value:
-    divisor, zero, minus = _signed_divisor(writer, b)
-    remainder = writer.srem(a, divisor)
-    below = _below(writer, remainder, divisor)
-    moved = writer.select(below, writer.add(remainder, divisor), remainder)
-    return writer.select(writer.or_(zero, minus), _zero(a), moved)
-
-
-def _below(writer: Writer, remainder: Value, divisor: Value) -> Value:
-    """Whether a remainder is not zero and has not the divisor's sign."""
-    nonzero = writer.icmp("ne", remainder, _zero(remainder))
-    signs = writer.icmp("slt", writer.xor(remainder, divisor), _zero(remainder))
-    return writer.and_(nonzero, signs)
-
-
-def _signed_fmod(writer: Writer, a: Value, b: Value) -> Value:
-    divisor, zero, minus = _signed_divisor(writer, b)
-    return writer.select(writer.or_(zero, minus), _zero(a), writer.srem(a, divisor))
-
-
-def _unsigned_division(instruction: str) -> Emitter:
-    def emit(writer: Writer, a: Value, b: Value) -> Value:
-        zero = writer.icmp("eq", b, _zero(b))
-        divisor = writer.select(zero, _one(b), b)
-        return writer.select(zero, _zero(a), writer.binary(instruction, a, divisor))
-
-    return emit
-
-
-def _shift(instruction: str) -> Emitter:
-    """A count that is negative or not below the width moves every bit out."""
-
-    def emit(writer: Writer, a: Value, b: Value) -> Value:
-        inside = writer.icmp("ult", b, constant(int(b.scalar[1:]), b.type))
-        count = writer.select(inside, b, _zero(b))
-        return writer.select(inside, writer.binary(instruction, a, count), _zero(a))
-
-    return emit
-
-
-def _signed_shift_right(writer: Writer, a: Value, b: Value) -> Value:
-    width = int(b.scalar[1:])
-    inside = writer.icmp("ult", b, constant(width, b.type))
-    return writer.ashr(a, writer.select(inside, b, constant(width - 1, b.type)))
-
-
-def _signed_abs(writer: Writer, a: Value) -> Value:
-    negative = writer.icmp("slt", a, _zero(a))
-    return writer.select(negative, _negative(writer, a), a)
-
-
-def _signed_sign(writer: Writer, a: Value) -> Value:
-    positive = writer.select(writer.icmp("sgt", a, _zero(a)), _one(a), _zero(a))
-    return writer.select(writer.icmp("slt", a, _zero(a)), constant(-1, a.type), positive)
-
-
-def _unsigned_sign(writer: Writer, a: Value) -> Value:
-    return writer.select(writer.icmp("ne", a, _zero(a)), _one(a), _zero(a))
-
-
 INTEGER: dict[str, Emitter] = {
-    "neg": _negative,
-    "not": _not,
+    "neg": emit_negative,
+    "not": emit_not,
     "add": _binary("add"),
     "sub": _binary("sub"),
     "mul": _binary("mul"),
-    "fma": _multiply_add,
+    "fma": emit_multiply_add,
     "equal": _compare_integers("eq"),
     "and": _binary("and"),
     "or": _binary("or"),
     "xor": _binary("xor"),
-    "shift_left": _shift("shl"),
+    "shift_left": emit_shift_left,
     "where": _where,
 }
 
 SIGNED: dict[str, Emitter] = {
-    "abs": _signed_abs,
-    "sign": _signed_sign,
-    "floor_div": _signed_floor_div,
-    "mod": _signed_mod,
-    "fmod": _signed_fmod,
-    "pow": _signed_power,
+    "abs": emit_signed_abs,
+    "sign": emit_signed_sign,
+    "floor_div": emit_signed_floor_div,
+    "mod": emit_signed_mod,
+    "fmod": emit_signed_fmod,
+    "pow": emit_signed_power,
     "max": _intrinsic("smax"),
     "min": _intrinsic("smin"),
     "less": _compare_integers("slt"),
     "less_equal": _compare_integers("sle"),
-    "shift_right": _signed_shift_right,
+    "shift_right": emit_signed_shift_right,
 }
 
 UNSIGNED: dict[str, Emitter] = {
     "abs": lambda writer, a: a,
-    "sign": _unsigned_sign,
-    "floor_div": _unsigned_division("udiv"),
-    "mod": _unsigned_division("urem"),
-    "fmod": _unsigned_division("urem"),
-    "pow": _power,
+    "sign": emit_unsigned_sign,
+    "floor_div": emit_unsigned_floor_div,
+    "mod": emit_unsigned_mod,
+    "fmod": emit_unsigned_mod,
+    "pow": emit_power,
     "max": _intrinsic("umax"),
     "min": _intrinsic("umin"),
     "less": _compare_integers("ult"),
     "less_equal": _compare_integers("ule"),
-    "shift_right": _shift("lshr"),
+    "shift_right": emit_unsigned_shift_right,
 }
 
 CONVERSIONS: dict[str, Emitter] = {
@@ -318,4 +197,4 @@ CONVERSIONS: dict[str, Emitter] = {
     "bitcast": lambda writer, a, source, result: writer.bitcast(a, llvm_type(result)),
 }
 
-__all__ = ["constant_value", "emit_op", "llvm_type", "memory_type"]
+__all__ = ["constant_value", "emit_op", "identity", "llvm_type", "memory_type"]
