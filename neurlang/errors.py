@@ -6,7 +6,7 @@ import linecache
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
@@ -22,14 +22,16 @@ _FOREIGN = (PACKAGE, os.path.dirname(np.__file__) + os.sep, "<frozen", "<__array
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A line of the user's program."""
+    """A line of the user's program; `text` is its source where the file may not be at hand."""
 
     file: str
     line: int
+    text: str = field(default="", compare=False)
 
     @property
     def source(self) -> str:
-        return linecache.getline(self.file, self.line).strip()
+        """The line itself."""
+        return self.text or linecache.getline(self.file, self.line).strip()
 
     def __str__(self) -> str:
         return f"{Path(self.file).name}:{self.line}"

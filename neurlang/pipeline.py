@@ -219,7 +219,12 @@ def cache_key(traced: Graph, target: Target, entry: EntrySignature | None) -> st
         np.__version__,
         sys.implementation.cache_tag or "",
     ]
-    return content_key(*versions, *target.texts(), graph_text(traced, sources=False), repr(entry))
+    # A program that can fail names the lines where it does; other programs are shared.
+    places = [
+        str((n.where.file, n.where.line)) for n in traced.nodes if n.kind == "index" and n.where
+    ]
+    text = graph_text(traced, sources=False)
+    return content_key(*versions, *target.texts(), text, "\n".join(places), repr(entry))
 
 
 def load_code(cache: DiskCache, key: str) -> Code | None:

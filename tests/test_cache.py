@@ -351,3 +351,8 @@ def test_failures_come_from_the_disk_as_well(tmp_path: Path) -> None:
     expected = ["5", "take", "5", "take", "1.75", "2.75"]
     assert process(tmp_path, FAILING) == expected
     assert process(tmp_path, FAILING) == expected
+
+
+def test_a_failure_names_the_line_of_the_function_that_failed(tmp_path: Path) -> None:
+    assert process(tmp_path, FAILING)[0] == "5"
+    assert process(tmp_path, "# another place\n" + FAILING)[0] == "6"

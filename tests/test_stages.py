@@ -40,6 +40,7 @@ def test_the_graph_is_text_that_reads_back() -> None:
     assert str(traced) == text
     assert text.startswith("graph <lambda>(%x: f32[2,3], %y: f64[]):")
     again = nl.ir.parse(text)
+    assert str(again) == text
     assert graph_text(again, sources=False) == graph_text(traced.graph, sources=False)
     for value in (X, -X):
         np.testing.assert_array_equal(

@@ -61,6 +61,7 @@ class Machine:
 
 
 def is_x86(triple: str) -> bool:
+    """Whether the triple names an x86-64 machine."""
     return triple.startswith(("x86_64", "amd64"))
 
 

@@ -191,6 +191,8 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
+    """A constant."""
+
     value: Any  # a NumPy scalar of the dtype
     dtype: DType
 
@@ -209,6 +211,8 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Load:
+    """An element of a buffer."""
+
     buffer: Buffer
     index: tuple[Affine, ...]
 
@@ -292,6 +296,8 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Store:
+    """Write an element of a buffer; `streaming` goes past the caches."""
+
     buffer: Buffer
     index: tuple[Affine, ...]
     value: Expression
@@ -493,6 +499,7 @@ def depends_on(expression: Expression, atoms: set[Atom]) -> bool:
 
 
 def uses_any(index: Sequence[Affine], atoms: set[Atom]) -> bool:
+    """Whether an index depends on one of the variables."""
     return any(atom in atoms for position in index for atom, _ in position.terms)
 
 

@@ -47,6 +47,7 @@ INFIX = {
 
 
 def index_text(index: Sequence[Affine]) -> str:
+    """`[i, 2*j + 1]`; nothing for an array without axes."""
     return "[" + ", ".join(map(str, index)) + "]" if index else ""
 
 

@@ -85,6 +85,7 @@ def unroll(body: Sequence[Statement]) -> int:
 
 
 def worth_threads(work: int) -> bool:
+    """Whether a loop does enough to be shared among threads."""
     return work >= PARALLEL_WORK
 
 
