@@ -7,6 +7,7 @@ the same run time as the standard pipelines at a fraction of their cost (docs/be
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ import llvmlite.binding as llvm
 from neurlang.codegen.machine import Machine, host_machine
 
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A child must not inherit LLVM in the middle of a compilation, nor a lock that nobody holds.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 _libraries = itertools.count()
 _state: dict[str, Any] = {}
 
