@@ -70,7 +70,7 @@ class Generator:
         self.forced: dict[Node, None] = {}
         self.sizes = [self.random.choice(SIZES), self.random.choice(SMALL_SIZES)]
         self.sizes.append(self.random.choice((*SIZES, *SMALL_SIZES)))
-        self.dtypes = self.random.sample(DTYPES, 2) + [np.dtype("float32")]
+        self.dtypes = [*self.random.sample(DTYPES, 2), np.dtype("float32")]
         self.special = self.random.choice((0.0, 0.0, 0.02, 0.3))
         self.scale = self.random.choice((1.0, 3.0, 100.0, 1e4))
 
@@ -198,10 +198,10 @@ def fits_broadcast(shape: Shape, wanted: Shape) -> bool:
 def special_values(dtype: Any) -> Any:
     """NaN, infinities, zeros, subnormals, extremes; for integers the ends and near them."""
     if dtype.kind == "f":
-        info = np.finfo(dtype)
-        values = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, np.nan, np.inf, -np.inf, info.max, -info.max]
-        values += [info.tiny, -info.tiny, info.smallest_subnormal, -info.smallest_subnormal]
-        values += [2.0**31, -(2.0**31), 2.0**53, 2.0**63, 2.0**64, 1e30, 1.5 * info.tiny]
+        limits = np.finfo(dtype)
+        values = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, np.nan, np.inf, -np.inf, limits.max, -limits.max]
+        values += [limits.tiny, -limits.tiny, limits.smallest_subnormal, -limits.smallest_subnormal]
+        values += [2.0**31, -(2.0**31), 2.0**53, 2.0**63, 2.0**64, 1e30, 1.5 * limits.tiny]
         return np.array(values, dtype)
     info = np.iinfo(dtype)
     bits = 8 * dtype.itemsize
@@ -322,7 +322,9 @@ def region(g: Generator, shape: Shape) -> tuple[Shape, Shape, Shape]:
         room = 0
         if extent:
             room = (extent - 1 - start) // step + 1 if step > 0 else start // -step + 1
-        size = room if g.random.random() < 0.6 else g.random.randint(0 if room > 8 else 1, room or 1)
+        size = (
+            room if g.random.random() < 0.6 else g.random.randint(0 if room > 8 else 1, room or 1)
+        )
         starts.append(start)
         sizes.append(min(size, room))
         steps.append(step)

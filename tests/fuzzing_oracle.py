@@ -96,7 +96,10 @@ def evaluate(node: Node, args: list[Any], bounds: list[Bound]) -> tuple[Any, Bou
 
 def spread(node: Node, value: Any, args: list[Any], bounds: list[Bound]) -> Any:
     """The bound of a result from the bounds of the arguments, to first order and rounded up."""
-    errors = [np.zeros(a.shape) if b is None else np.broadcast_to(b, a.shape) for a, b in zip(args, bounds)]
+    errors = [
+        np.zeros(a.shape) if b is None else np.broadcast_to(b, a.shape)
+        for a, b in zip(args, bounds)
+    ]
     info = np.finfo(node.dtype)
     rounding = 2 * info.eps * np.abs(value.astype(np.float64)) + float(info.smallest_subnormal)
     match node.op:

@@ -10,7 +10,6 @@ import numpy as np
 from fuzzing import LAYOUTS, Case, with_layout
 from fuzzing_oracle import check, differences
 
-import neurlang as nl
 from neurlang.executable import Executable
 from neurlang.frontend.array import Array
 from neurlang.frontend.trace import current_trace
@@ -18,6 +17,7 @@ from neurlang.ir.graph import Graph, Node, graph_from, with_args
 from neurlang.ir.interpret import interpret
 from neurlang.ir.loops import Buffer, Kernel
 from neurlang.ir.loops_interpret import interpret_kernel
+from neurlang.jit import jit
 from neurlang.pipeline import current_target, generate, optimize
 
 Run = Callable[[Case], tuple[Any, ...]]
@@ -64,7 +64,7 @@ def jitted(case: Case, layouts: Sequence[str] = ()) -> tuple[Any, ...]:
     """The outputs of `nl.jit` on inputs in other layouts: three calls, all of the same bits."""
     inputs = [with_layout(a, layout) for a, layout in zip(case.inputs, layouts or ["C"] * 99)]
     kept = [array.tobytes() for array in inputs]
-    function = nl.jit(rebuilt(case.graph), cache=False)
+    function = jit(rebuilt(case.graph), cache=False)
     results = [as_tuple(function(*inputs)) for _ in range(3)]
     for again in results[1:]:
         for left, right in zip(results[0], again, strict=True):
@@ -137,7 +137,11 @@ def smaller_cases(case: Case) -> Iterator[Case]:
         for node in graph.outputs:
             yield pruned(case, tuple(other for other in graph.outputs if other is not node))
     inner = [n for n in graph.nodes if n.op != "param" and n not in graph.outputs]
-    values = dict(zip(inner, as_tuple(interpret(replace(graph, outputs=tuple(inner)), *case.inputs)))) if inner else {}
+    values = (
+        dict(zip(inner, as_tuple(interpret(replace(graph, outputs=tuple(inner)), *case.inputs))))
+        if inner
+        else {}
+    )
     for node in reversed(inner):
         if node.kind != "leaf":
             yield cut(case, node, values[node])

@@ -67,22 +67,35 @@ def blocks_of(page: Path) -> Iterator[Block]:
     assert info is None, f"{page.name}:{start - 1}: a block does not end"
 
 
-@pytest.fixture(autouse=True)
-def unchanged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No page sees what another left: tables that a page adds rows to, passes, the disk cache."""
-    monkeypatch.setenv("NEURLANG_CACHE", str(tmp_path / "programs"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ops, "OPS", ops.OPS)
-    monkeypatch.setattr(pipeline, "GRAPH_PASSES", pipeline.GRAPH_PASSES)
-    monkeypatch.setattr(pipeline, "LOOP_PASSES", pipeline.LOOP_PASSES)
-    for table in (ops.OPS, scalar.FLOAT, scalar.INTEGER):
-        for name in table:
-            monkeypatch.setitem(table, name, table[name])  # type: ignore[attr-defined]
+class Program:
+    """The examples of a page, as one file `example.py` that grows block by block."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.namespace: dict[str, Any] = {"__name__": "example"}
+
+    def run(self, block: str) -> str:
+        """What the next block prints; its lines are numbered after those before it."""
+        above = self.text.count("\n")
+        self.text += block
+        lines = self.text.splitlines(keepends=True)
+        linecache.cache["example.py"] = (len(self.text), None, lines, "example.py")
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            exec(compile("\n" * above + block, "example.py", "exec"), self.namespace)
+        return output.getvalue()
+
+
+def stripped(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines()]
 
 
 @pytest.fixture
-def rows() -> Iterator[None]:
-    """Rows that a page adds to a table leave it again."""
+def as_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """What a page changes is undone: rows that it adds to tables, passes, programs on disk."""
+    monkeypatch.setenv("NEURLANG_CACHE", str(tmp_path / "programs"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "GRAPH_PASSES", pipeline.GRAPH_PASSES)
     tables: list[dict[str, Any]] = [ops.OPS, scalar.FLOAT, scalar.INTEGER]
     before = [dict(table) for table in tables]
     yield
@@ -92,29 +105,16 @@ def rows() -> Iterator[None]:
 
 
 @every_page
-def test_examples_run_and_print_what_the_page_shows(page: Path, rows: None) -> None:
-    namespace: dict[str, Any] = {"__name__": "example"}
-    program = ""
+def test_examples_run_and_print_what_the_page_shows(page: Path, as_installed: None) -> None:
+    program = Program()
     printed = ""
-    for block in blocks_of(page):
-        if block.info == "python":
-            first = program.count("\n")
-            program += block.text
-            lines = program.splitlines(keepends=True)
-            linecache.cache["example.py"] = (len(program), None, lines, "example.py")
-            code = compile("\n" * first + block.text, "example.py", "exec")
-            output = io.StringIO()
-            with contextlib.redirect_stdout(output), warnings.catch_warnings():
-                warnings.simplefilter("error")
-                exec(code, namespace)
-            printed = output.getvalue()
-        elif block.info == "text" and block.follows:
-            place = f"{page.name}:{block.line}"
-            assert [line.rstrip() for line in printed.splitlines()] == [
-                line.rstrip() for line in block.text.splitlines()
-            ], f"{place} shows something else than the example prints:\n{printed}"
-        if block.info != "python":
-            printed = ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for block in blocks_of(page):
+            if block.info == "text" and block.follows:
+                shown, found = stripped(block.text), stripped(printed)
+                assert shown == found, f"{page.name}:{block.line}: the example prints\n{printed}"
+            printed = program.run(block.text) if block.info == "python" else ""
 
 
 @every_page

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fuzzing import Case, random_case
 from fuzzing_run import (
-    complaint,
     compiled,
+    complaint,
     interpreted_loops,
     jitted,
     layouts_of,

@@ -150,7 +150,9 @@ FUNCTIONS: list[Callable[..., Any]] = [subnormal_work]
 
 
 @x86
-@pytest.mark.parametrize("flags", [FLUSH, DENORMALS_ARE_ZERO, FLUSH | DENORMALS_ARE_ZERO, ROUND_DOWN])
+@pytest.mark.parametrize(
+    "flags", [FLUSH, DENORMALS_ARE_ZERO, FLUSH | DENORMALS_ARE_ZERO, ROUND_DOWN]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [3, 3000])
 def test_flags_of_another_library_change_nothing(flags: int, dtype: str, rows: int) -> None:

@@ -23,6 +23,8 @@ from neurlang.lower.rows import nest, outer_loops
 
 def copy_node(node: Node, scope: Scope, target: Buffer) -> list[Statement]:
     """Every element of a node, stored."""
+    if not node.type.size:
+        return []
     index, loops = outer_loops([(0, size) for size in node.shape])
     block = Block(scope)
     (value,) = block.evaluate([(node, index)])
@@ -31,6 +33,8 @@ def copy_node(node: Node, scope: Scope, target: Buffer) -> list[Statement]:
 
 def lower_cumulative(node: Node, scope: Scope, target: Buffer) -> list[Statement]:
     """A running sum, product, ...: one after the other along the last axis, as NumPy does."""
+    if not node.type.size:
+        return []
     op = CUMULATIVE[node.attrs["op"]]
     outer, outer_nest = outer_loops([(0, size) for size in node.shape[:-1]])
     inner, inner_nest = outer_loops([(0, node.shape[-1])], "r")
@@ -43,8 +47,6 @@ def lower_cumulative(node: Node, scope: Scope, target: Buffer) -> list[Statement
         Update(register, op, value),
         Store(target, outer + inner, Ref(register)),
     ]
-    if not node.type.size:
-        return []
     return nest(outer_nest, [start, *nest(inner_nest, body)])
 
 
@@ -73,6 +75,8 @@ def lower_update(node: Node, scope: Scope, target: Buffer) -> list[Statement]:
     """Copy the base, then store the new region over it."""
     base, value = node.args
     body = copy_node(base, scope, target)
+    if not value.type.size:
+        return body
     index, loops = outer_loops([(0, size) for size in value.shape])
     block = Block(scope)
     (element,) = block.evaluate([(value, index)])
@@ -80,6 +84,4 @@ def lower_update(node: Node, scope: Scope, target: Buffer) -> list[Statement]:
         position * step + start
         for position, start, step in zip(index, node.attrs["start"], node.attrs["step"])
     )
-    if value.type.size:
-        body += nest(loops, [*block.statements, Store(target, place, element)])
-    return body
+    return body + nest(loops, [*block.statements, Store(target, place, element)])
