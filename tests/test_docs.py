@@ -1,8 +1,8 @@
-"""Every example in README and docs runs, prints what the page shows, and every link leads somewhere.
+"""Every example in README and docs runs and prints what the page shows; links lead somewhere.
 
 The `python` blocks of a page are one program, `example.py`, run in order. A `text` block right
 after one is what it prints; spaces at line ends do not count. A block whose info string names a
-file (`python from neurlang/ir/ops.py`) is a quotation and stands in that file. Other blocks, `sh`
+file (`text from neurlang/ir/ops.py`) is a quotation and stands in that file. Other blocks, `sh`
 among them, do not run; the commands in them exist.
 """
 
@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 
 import neurlang as nl
-from neurlang import pipeline
 from neurlang.__main__ import main
 from neurlang.codegen import scalar
 from neurlang.ir import ops
+from neurlang.passes import GRAPH_PASSES
 
 ROOT = Path(nl.__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -95,7 +95,7 @@ def as_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     """What a page changes is undone: rows that it adds to tables, passes, programs on disk."""
     monkeypatch.setenv("NEURLANG_CACHE", str(tmp_path / "programs"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipeline, "GRAPH_PASSES", pipeline.GRAPH_PASSES)
+    monkeypatch.setattr("neurlang.pipeline.GRAPH_PASSES", GRAPH_PASSES)
     tables: list[dict[str, Any]] = [ops.OPS, scalar.FLOAT, scalar.INTEGER]
     before = [dict(table) for table in tables]
     yield

