@@ -249,7 +249,8 @@ class _Rows:
             if node.kind == "reduce":
                 op = REDUCTIONS[node.op]
                 register = self.scope.register(node.dtype, "acc")
-                start = identity(op, node.dtype)
+                # a sum is +0.0 where NumPy's is, also where all that it adds is -0.0
+                start = node.dtype.type(0) if op == "add" else identity(op, node.dtype)
                 before.append(Let(register, Literal(start, node.dtype)))
                 body.append(Update(register, op, value))
                 self.scope.registers[node] = Ref(register)
