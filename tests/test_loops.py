@@ -28,7 +28,6 @@ from neurlang.ir.loops import (
     Load,
     Ref,
     Register,
-    Sort,
     Statement,
     Store,
     Update,
@@ -277,25 +276,6 @@ def test_scratch_and_a_loop_inside_a_vector_loop(columns: int) -> None:
 def test_scratch_is_garbage_before_it_is_written() -> None:
     (out,), _ = run(two_pass_kernel(5, 7, init=False), np.zeros((5, 7)))
     assert np.isnan(out).all()
-
-
-def test_sort_moves_the_order_along() -> None:
-    keys = np.array([3, np.nan, -1, 3, -np.inf, 0], np.float32)
-    x = Buffer("x", FLOAT32, (6,))
-    out, order = Buffer("out", FLOAT32, (6,)), Buffer("order", INT64, (6,))
-    spare, spare_order = Buffer("spare", FLOAT32, (6,)), Buffer("spare_order", INT64, (6,))
-    i = Var("i", 0, 5)
-    at = (affine(i),)
-    fill: list[Statement] = [Store(out, at, Load(x, at)), Store(order, at, Index(at[0], INT64))]
-    body = (
-        Alloc(spare),
-        Alloc(spare_order),
-        loop("vector", i, 6, fill, 4),
-        Sort(out, order, 6, spare, spare_order),
-    )
-    (found, moved), _ = run(Kernel("sort", (x,), (out, order), body), keys)
-    np.testing.assert_array_equal(found, [-np.inf, -1, 0, 3, 3, np.nan])
-    np.testing.assert_array_equal(moved, [4, 2, 5, 0, 3, 1])
 
 
 def test_elements_of_register_arrays_can_be_made_one_by_one() -> None:
@@ -557,23 +537,6 @@ RULES: dict[str, tuple[str, list[Statement]]] = {
     "unknown kind": ("unknown kind", [copy("diagonal")]),
     "step of zero": ("below 1", [copy(step=0)]),
     "scratch in a vector loop": ("vector loop", [loop("vector", K, 8, [Alloc(SCRATCH)], 8)]),
-    "sort in a vector loop": (
-        "vector loop",
-        [Alloc(SCRATCH), loop("vector", K, 8, [Sort(OUT, None, 8, SCRATCH, None)], 8)],
-    ),
-    "sort of more than there is": (
-        "8 elements",
-        [Alloc(SCRATCH), Sort(OUT, None, 9, SCRATCH, None)],
-    ),
-    "sort of an input": ("is sorted", [Alloc(SCRATCH), Sort(X, None, 8, SCRATCH, None)]),
-    "sort with spare keys of another dtype": (
-        "differ in dtype",
-        [Alloc(KEYS), Sort(OUT, None, 8, KEYS, None)],
-    ),
-    "sort with half an order": (
-        "one is missing",
-        [Alloc(SCRATCH), Alloc(KEYS), Sort(OUT, KEYS, 8, SCRATCH, None)],
-    ),
     "update of a single lane in a vector loop": (
         "updated in a vector loop of 8 lanes",
         [Let(T, ONE), loop("vector", K, 8, [Update(T, "add", Load(X, AT_K))], 8)],

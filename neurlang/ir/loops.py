@@ -296,12 +296,11 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Write an element of a buffer; `streaming` goes past the caches."""
+    """Write an element of a buffer."""
 
     buffer: Buffer
     index: tuple[Affine, ...]
     value: Expression
-    streaming: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,18 +318,7 @@ class Check:
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sort:
-    """Sort a row of `keys` in place, ascending and stable, NaN last; `order` moves along."""
-
-    keys: Buffer
-    order: Buffer | None
-    count: int
-    spare_keys: Buffer
-    spare_order: Buffer | None
-
-
-Statement = For | Let | Update | Store | Alloc | Check | Sort
+Statement = For | Let | Update | Store | Alloc | Check
 
 
 @dataclass(frozen=True, eq=False)
@@ -460,8 +448,8 @@ class Rewriter:
                 target = self.registers.get(register, Ref(register))
                 new = self.expression(value)
                 return Update(target.register, op, new, target.index + self.indices(index))
-            case Store(buffer, index, value, streaming):
-                return Store(buffer, self.indices(index), self.expression(value), streaming)
+            case Store(buffer, index, value):
+                return Store(buffer, self.indices(index), self.expression(value))
             case Check(condition, code):
                 return Check(self.expression(condition), code)
             case _:

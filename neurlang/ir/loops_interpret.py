@@ -27,7 +27,6 @@ from neurlang.ir.loops import (
     Load,
     Ref,
     Register,
-    Sort,
     Statement,
     Store,
     Update,
@@ -111,8 +110,6 @@ class _Interpreter:
                 return self.alloc(buffer)
             case Check(condition=condition, code=code):
                 return self.check(self.expression(condition), code)
-            case Sort():
-                return self.sort(statement)
 
     def loop(self, loop: For) -> Run:
         values, var, body = self.values, loop.var, self.translate(loop.body)
@@ -201,20 +198,6 @@ class _Interpreter:
                 holds = holds[: self.active].all()
             if not holds and not self.code:
                 self.code = code
-
-        return run
-
-    def sort(self, sort: Sort) -> Run:
-        keys, count = self.arrays[sort.keys], sort.count
-        moved = [keys] if sort.order is None else [keys, self.arrays[sort.order]]
-        spares = [self.arrays[b] for b in (sort.spare_keys, sort.spare_order) if b is not None]
-
-        def run() -> None:
-            order = np.argsort(keys.flat[:count], kind="stable")
-            for array in moved:
-                array.flat[:count] = array.flat[:count][order]
-            for spare in spares:
-                spare.fill(_garbage(spare.dtype))
 
         return run
 

@@ -20,7 +20,6 @@ from neurlang.ir.loops import (
     Literal,
     Load,
     Ref,
-    Sort,
     Statement,
     Store,
     Update,
@@ -100,17 +99,13 @@ def statement_lines(statement: Statement, depth: int) -> list[str]:
             symbol = "" if op == "set" else INFIX.get(op, op + " ")
             text = expression_text(value)
             return [f"{space}{register}{index_text(index)} {symbol.strip()}= {text}"]
-        case Store(buffer=buffer, index=index, value=value, streaming=streaming):
-            note = "    # past the caches" if streaming else ""
+        case Store(buffer=buffer, index=index, value=value):
             target = f"{buffer}{index_text(index) or '[]'}"
-            return [f"{space}{target} = {expression_text(value)}{note}"]
+            return [f"{space}{target} = {expression_text(value)}"]
         case Alloc(buffer=buffer):
             return [f"{space}{buffer.declared}    # scratch, {buffer.nbytes} bytes"]
         case Check(condition=condition, code=code):
             return [f"{space}check {expression_text(condition)} else error {code}"]
-        case Sort(keys=keys, order=order, count=count):
-            along = f", {order}" if order is not None else ""
-            return [f"{space}sort {keys}{along}, {count} elements"]
     raise AssertionError(statement)
 
 

@@ -25,7 +25,6 @@ from neurlang.ir.loops import (
     Load,
     Ref,
     Register,
-    Sort,
     Statement,
     Store,
     Update,
@@ -56,7 +55,7 @@ def verify_kernel(kernel: Kernel, after: str = "lower") -> None:
 
     Loops. Their kinds are known, their steps positive, and what their variables take on lies in
     the variables' `low..high`. A parallel loop stands at the top of the kernel and updates no
-    register made outside. A vector loop holds no other, no Alloc and no Sort.
+    register made outside. A vector loop holds no other and no Alloc.
 
     Lanes. A vector of lanes goes only where that many lanes are held: in a vector loop, registers
     made inside it or of `step` lanes; elsewhere, registers of as many lanes. A register's declared
@@ -123,8 +122,6 @@ class _Verifier:
             case Check(condition=condition):
                 if self.value(condition, BOOL, "a check") not in (1, self.lanes):
                     self.fail("a condition has lanes outside of a vector loop")
-            case Sort():
-                self.sort(statement)
 
     def loop(self, loop: For, top: bool) -> None:
         var, vector = loop.var, loop.kind == "vector"
@@ -199,23 +196,6 @@ class _Verifier:
             self.fail(f"{register.declared} is updated in a vector loop of {self.lanes} lanes")
         if lanes not in (1, held):
             self.fail(f"{lanes} lanes go to {register.declared}")
-
-    def sort(self, sort: Sort) -> None:
-        if self.lanes > 1:
-            self.fail("a sort stands in a vector loop")
-        pairs = [(sort.keys, sort.spare_keys)]
-        if (sort.order is None) != (sort.spare_order is None):
-            self.fail("of order and spare_order one is missing")
-        if sort.order is not None and sort.spare_order is not None:
-            pairs.append((sort.order, sort.spare_order))
-        for buffer, spare in pairs:
-            if buffer.dtype != spare.dtype:
-                self.fail(f"{buffer} and {spare} differ in dtype")
-            for found in (buffer, spare):
-                if found not in self.writable:
-                    self.fail(f"{found} is sorted, and is neither an output nor scratch here")
-                if found.size < sort.count:
-                    self.fail(f"{found} has {found.size} elements, not {sort.count}")
 
     # expressions: each check gives the number of lanes
 

@@ -16,7 +16,6 @@ from neurlang.ir.loops import (
     Index,
     Load,
     Ref,
-    Sort,
     Statement,
     Store,
     Update,
@@ -65,8 +64,6 @@ def cost(body: Sequence[Statement]) -> int:
             continue
         if isinstance(statement, Store | Update):
             total += 1
-        if isinstance(statement, Sort):
-            total += 20 * statement.count
         for expression in expressions_of(statement):
             for part in parts(expression):
                 if isinstance(part, Load):

@@ -101,8 +101,8 @@ def _flatten(body: Sequence[Statement], outer: For, inner: For, var: Var) -> tup
                 result.append(replace(statement, value=value(statement.value)))
             case Check():
                 result.append(replace(statement, condition=value(statement.condition)))
-            case Store(buffer, index, stored, streaming):
-                result.append(Store(buffer, place(buffer, index), value(stored), streaming))
+            case Store(buffer, index, stored):
+                result.append(Store(buffer, place(buffer, index), value(stored)))
             case _:
                 result.append(statement)
     return tuple(result)

@@ -23,14 +23,12 @@ from neurlang.ir.loops import (
     Ref,
     Register,
     Rewriter,
-    Sort,
     Statement,
     Update,
     Var,
     affine,
     defined_in,
     updated_in,
-    walk,
 )
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.columns import vectorize_columns
@@ -68,8 +66,7 @@ def _loop(loop: For, machine: Machine) -> list[Statement]:
         for register, op in updated_in(loop.body).items()
         if register not in defined_in(loop.body)
     }
-    odd = any(isinstance(statement, Sort) for statement in walk(loop.body))
-    if odd or "set" in carried.values() or loop.trips < 2 or loop.kind != "serial":
+    if "set" in carried.values() or loop.trips < 2 or loop.kind != "serial":
         return [loop]
     lanes = choose.lanes(loop.body, machine)
     if carried:
