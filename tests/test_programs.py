@@ -149,6 +149,10 @@ PROGRAMS |= {
         lambda x, w, b: np.maximum(x @ w + b, 0),
         (normal(33, 20), normal(20, 70), normal(70)),
     ),
+    "product_of_quantized_weights": (
+        lambda x, q, s: x @ ((q.astype("float32") - 3) * s).T,
+        (normal(40, 33), integers(50, 33, dtype="int8"), positive(50, 1)),
+    ),
     "cumsum": (lambda x: np.cumsum(x, axis=1), (normal(4, 37),)),
     "cumprod": (lambda x: np.cumprod(x, axis=0), (positive(5, 6),)),
     "sort": (lambda x: np.sort(x, axis=1), (normal(4, 37),)),

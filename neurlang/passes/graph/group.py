@@ -35,6 +35,8 @@ from neurlang.ir.types import Shape
 RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more than a store
 MAX_PLACES = 3  # elements of one node that one element of a consumer may ask for
 SMALL_WORK = 1 << 15  # elements below which a kernel without outer axes may do everything
+PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
+PURE_VIEWS = ("transpose", "broadcast", "slice", "reshape")
 OWN_KERNEL = ("dot", "scatter", "update", "sort", "argsort", "cumulative")
 
 
@@ -89,16 +91,38 @@ def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
             anchors.add(node)
         if node.op in ("sort", "argsort") and node.args[0].op != "param":
             anchors.add(node.args[0])
-        if node.op in ("dot", "scatter", "update"):
+        if node.op in ("scatter", "update"):
             anchors.update(found for arg in node.args if (found := stored_source(arg)))
+        if node.op == "dot":
+            left, right = node.args
+            anchors.update(found for found in [stored_source(left)] if found is not None)
+            anchors.update(prologue_sources(right))
         if node.op == "gather" and (source := stored_source(node.args[0])) is not None:
             anchors.add(source)
     return anchors
 
 
+def prologue_sources(operand: Node) -> set[Node]:
+    """What must be stored below the right operand of a product.
+
+    Views and a few operators (a cast, a scale) are evaluated while it is packed, once an element.
+    """
+    found: set[Node] = set()
+    stack = [(operand, 0)]
+    while stack:
+        node, spent = stack.pop()
+        if node.op in PURE_VIEWS:
+            stack.append((node.args[0], spent))
+        elif node.kind == "map" and spent + OPS[node.op].cost <= PROLOGUE_COST:
+            stack.extend((arg, spent + OPS[node.op].cost) for arg in node.args)
+        elif node.kind != "leaf":
+            found.add(node)
+    return found
+
+
 def stored_source(node: Node) -> Node | None:
     """The computed node that a chain of pure views starts at; pads and concats are computed."""
-    while node.op in ("transpose", "broadcast", "slice", "reshape"):
+    while node.op in PURE_VIEWS:
         node = node.args[0]
     return None if node.kind == "leaf" else node
 
