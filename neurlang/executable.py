@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 import time
@@ -161,6 +162,10 @@ def _library_address() -> int:
 _shared: OrderedDict[str, Executable] = OrderedDict()
 _codes: OrderedDict[str, Code] = OrderedDict()
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child is not to wait for a thread that it does not have
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 KEPT = 512  # programs of lazy arrays and objects that stay in memory
 counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
 

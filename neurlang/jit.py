@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import sys
 import threading
 import weakref
@@ -164,6 +165,18 @@ def _argument_structure(count: int) -> Structure:
 
 
 _functions: weakref.WeakSet[JitFunction] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child, nobody is left who would release a lock that was held at the fork."""
+    for function in list(_functions):
+        function.lock = threading.Lock()
+        for program in function.programs.values():
+            program.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class JitFunction:

@@ -212,3 +212,40 @@ def test_loops_grow_no_faster_than_the_graph(name: str) -> None:
     """Four times the nodes: four times the statements (eight where threads share), not sixteen."""
     small, large = (statements_of(chain_of(count, STEPS[name])) for count in (500, 2000))
     assert large <= 10 * small
+
+
+FORK_WHILE_COMPILING = """
+import os, threading, time
+import numpy as np
+import neurlang as nl
+
+def chain(x):
+    for _ in range(500):
+        x = np.maximum(x * 1.01 + 0.5, -3.0)
+    return x
+
+x = np.ones(64, "float32")
+nl.jit(lambda x: x + 1, cache=False)(x)
+function = nl.jit(chain, cache=False)
+thread = threading.Thread(target=function, args=(x,))
+thread.start()
+time.sleep(0.05)
+child = os.fork()
+if child == 0:
+    function(x)
+    os._exit(7)
+deadline = time.monotonic() + 60
+ended, status = 0, 0
+while not ended and time.monotonic() < deadline:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    time.sleep(0.02)
+thread.join()
+if not ended:
+    os.kill(child, 9)
+print("done" if ended and os.waitstatus_to_exitcode(status) == 7 else "hangs")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_does_not_wait_for_what_its_parent_compiles() -> None:
+    assert "done" in run_script(FORK_WHILE_COMPILING)
