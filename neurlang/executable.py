@@ -191,7 +191,7 @@ def compile_graph(
     """The code of a graph: from memory, from the disk cache, or made now."""
     key = cache_key(graph, target, entry)
     with _lock:
-        if key in _codes:
+        if key in _codes and not settings.get("dump"):
             _codes.move_to_end(key)
             counts["memory_hits"] += 1
             return _codes[key]

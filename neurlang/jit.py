@@ -35,7 +35,7 @@ from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.fold_constants import LARGEST
-from neurlang.settings import STAGES, in_force
+from neurlang.settings import STAGES, contexts, in_force
 from neurlang.stages import Compiled, Lowered, Traced
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ if hasattr(os, "register_at_fork"):
 class JitFunction:
     """A function that is compiled once for every signature it is called with."""
 
+    __slots__ = ("__dict__", "__weakref__", "calls", "entry")  # every call reads the last two
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -203,17 +205,16 @@ class JitFunction:
         self.use_disk = cache
         self.lock = threading.Lock()
         self.programs: dict[Any, _Program] = {}
-        self.fast: tuple[settings.Overrides | None, Callable[..., Any]] = (None, self._dispatch)
+        self.entry: Callable[..., Any] = self._dispatch  # for calls without overrides
         self.calls = 0
         self.unusual = 0  # calls that are no hits
         _functions.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
-        overrides, entry = self.fast
-        if overrides is in_force() and not kwargs:
-            return entry(*args)
-        return self._dispatch(*args, **kwargs)
+        if kwargs or contexts.entered:
+            return self._dispatch(*args, **kwargs)
+        return self.entry(*args)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else BoundFunction(self, instance)
@@ -234,8 +235,8 @@ class JitFunction:
         if settings.get("disable_jit"):
             return program.interpret(call.leaves)
         self.unusual -= not program.build()
-        if program.entry is not None:
-            self.fast = (in_force(), program.entry)
+        if program.entry is not None and not in_force():
+            self.entry = program.entry
         return program.run(call.leaves)
 
     def _program(self, call: Call) -> _Program:
@@ -320,7 +321,7 @@ class JitFunction:
         """Forget this function's programs."""
         with self.lock:
             self.programs.clear()
-            self.fast = (None, self._dispatch)
+            self.entry = self._dispatch
             self.calls = self.unusual = 0
 
 

@@ -58,6 +58,8 @@ class Target:
             self.machine.feature_text,
             f"{self.machine.l1} {self.machine.l2}",
             f"{self.machine.vector_bits} {self.threads} {self.fusion} {self.tile} {self.fast_math}",
+            f"{settings.get('bisect')}",
+            *(apply.__name__ for apply in (*GRAPH_PASSES, *LOOP_PASSES)),
         ]
 
 
