@@ -121,7 +121,8 @@ class _Program:
             flat = self.positional() and natural
             dispatcher = self.owner._dispatch if flat else None
             built = backend().Executable(code, traced.graph, entry, dispatcher)
-            self.entry = built.entry if flat else None
+            # what must be checked at every call goes through `run`
+            self.entry = built.entry if flat and not traced.narrowed else None
             self.executable = built
             return True
 
@@ -129,6 +130,7 @@ class _Program:
         """Call with leaves of this signature."""
         self.build()
         assert self.traced is not None and self.executable is not None
+        self.traced.check(leaves)
         values = [normalized(leaf, spec) for leaf, spec in zip(leaves, self.specs)]
         results = self.executable.run(*values)
         if len(self.traced.graph.outputs) == 1:
@@ -138,6 +140,7 @@ class _Program:
     def interpret(self, leaves: Sequence[Any]) -> Any:
         """The same with NumPy, op by op."""
         traced = self.trace()
+        traced.check(leaves)
         values = [
             np.asarray(normalized(leaf, spec), spec.dtype) for leaf, spec in zip(leaves, self.specs)
         ]

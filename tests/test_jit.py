@@ -518,3 +518,16 @@ def test_disabled() -> None:
     with nl.options(disable_jit=True):
         assert_same(function(tree), expected)
     assert_same(function(tree), expected)
+
+
+def test_a_traced_integer_that_does_not_fit_raises_as_in_numpy() -> None:
+    function = nl.jit(lambda x, s: x + s, cache=False)
+    small = np.arange(3, dtype="uint8")
+    assert np.array_equal(function(small, 3), small + 3)
+    for number in (300, -1):
+        with pytest.raises(OverflowError):
+            small + number
+        with pytest.raises(OverflowError, match=f"{number} out of bounds for uint8"):
+            function(small, number)
+    assert np.array_equal(function(small, 255), small + 255)
+    assert np.array_equal(function(np.arange(3), 10**12), np.arange(3) + 10**12)

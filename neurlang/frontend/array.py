@@ -407,6 +407,8 @@ def promote(name: str, operands: Sequence[Operand], dtype: DType | None = None) 
 def convert(operand: Operand, dtype: DType, shape: Shape) -> Array:
     """One operand in the dtype and shape that a map op wants."""
     if isinstance(operand, Array):
+        if operand.weak is int and dtype.kind in "iu" and operand.trace is not None:
+            operand.trace.narrowed.setdefault(operand.node, {})[dtype] = user_line()
         return broadcast_to(cast(operand, dtype), shape)
     try:
         value = np.array(operand, dtype)

@@ -12,13 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, NeurlangError, RangeError, ShapeError, definition
+from neurlang.errors import (
+    ArgumentError,
+    NeurlangError,
+    RangeError,
+    ShapeError,
+    Where,
+    definition,
+)
 from neurlang.frontend.array import Array, apply, asarray, check_alive, check_class, lift
 from neurlang.frontend.side_effects import watching
 from neurlang.frontend.trace import Trace, tracing
 from neurlang.frontend.tree import Structure, flatten, path_names, unflatten
 from neurlang.ir.graph import Graph, Node
-from neurlang.ir.types import FLOAT64, INT64, Type, check_dtype
+from neurlang.ir.types import FLOAT64, INT64, DType, Type, check_dtype
 
 SCALAR_DTYPES = {float: FLOAT64, int: INT64, bool: np.dtype(bool)}
 
@@ -294,6 +301,18 @@ class Traced:
     graph: Graph
     structure: Structure
     specs: tuple[LeafSpec, ...]
+    narrowed: tuple[tuple[int, DType, Where | None], ...] = ()
+
+    def check(self, leaves: Sequence[Any]) -> None:
+        """RangeError where a Python integer does not fit a dtype that it meets, as in NumPy 2."""
+        for position, dtype, where in self.narrowed:
+            info = np.iinfo(dtype)
+            if not info.min <= leaves[position] <= info.max:
+                raise RangeError(
+                    f"Python integer {leaves[position]} out of bounds for {dtype}",
+                    where=where,
+                    hint="convert the array with astype first, as NumPy 2 demands",
+                )
 
 
 def trace_function(
@@ -328,7 +347,14 @@ def trace_function(
         leaves, structure = flatten(result)
         outputs = [_output(leaf, trace, name) for leaf in leaves]
     nodes = tuple(dict.fromkeys((*params, *trace.nodes)))
-    return Traced(Graph(name, tuple(params), nodes, tuple(outputs)), structure, tuple(specs))
+    narrowed = tuple(
+        (position, dtype, where)
+        for position, param in enumerate(params)
+        for dtype, where in trace.narrowed.get(param, {}).items()
+        if dtype != INT64
+    )
+    graph = Graph(name, tuple(params), nodes, tuple(outputs))
+    return Traced(graph, structure, tuple(specs), narrowed)
 
 
 def _output(leaf: Any, trace: Trace, name: str) -> Node:

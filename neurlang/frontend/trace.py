@@ -8,16 +8,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from neurlang.errors import Where
 from neurlang.ir.graph import Node
+from neurlang.ir.types import DType
 
 
 @dataclass(eq=False)
 class Trace:
-    """What one function has done so far: its nodes in order. It ends when the function returns."""
+    """What one function has done so far: its nodes in order. It ends when the function returns.
+
+    `narrowed` tells which Python integers became which dtypes, and at which line: their values are
+    checked at every call, as NumPy checks them.
+    """
 
     name: str
     nodes: list[Node] = field(default_factory=list)
     captured: dict[int, tuple[Any, Node]] = field(default_factory=dict)
+    narrowed: dict[Node, dict[DType, Where | None]] = field(default_factory=dict)
     active: bool = True
 
     def record(self, node: Node) -> Node:
