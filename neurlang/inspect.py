@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neurlang.ir.graph import Node
-from neurlang.ir.loops import Alloc, Buffer, Kernel, walk
+from neurlang.ir.loops import Alloc, Buffer, Kernel, scratch_bytes, walk
 from neurlang.ir.text import node_names
 from neurlang.jit import STAGES, JitFunction
 from neurlang.passes.graph.group import Group, Plan
@@ -222,12 +222,8 @@ def _memory(program: Program) -> Iterator[str]:
         yield f"{buffer.declared}: {buffer.nbytes:,} bytes at {offset} of the workspace"
     yield f"workspace: {program.temporary_bytes:,} bytes for {len(program.offsets)} temporaries"
     kernels = [step for step in program.steps if isinstance(step, Kernel)]
-    most = max((_scratch_bytes(kernel) for kernel in kernels), default=0)
+    most = max((scratch_bytes(kernel) for kernel in kernels), default=0)
     yield f"scratch: at most {most:,} bytes for each thread"
-
-
-def _scratch_bytes(kernel: Kernel) -> int:
-    return sum(s.buffer.nbytes for s in walk(kernel.body) if isinstance(s, Alloc))
 
 
 def node_flops(node: Node) -> int:

@@ -22,23 +22,26 @@ from neurlang.codegen.entry import EntrySignature, write_entry
 from neurlang.codegen.machine import Machine, available_cores, host_machine
 from neurlang.codegen.program import emit_program
 from neurlang.errors import InternalError, NeurlangError, Where
+from neurlang.ir.failures import FAILURE_KINDS, Failure, can_fail
 from neurlang.ir.graph import Graph
 from neurlang.ir.loops import Kernel
 from neurlang.ir.loops_verify import verify_kernel
 from neurlang.ir.text import graph_text
 from neurlang.ir.verify import verify as verify_graph
-from neurlang.lower.elements import Failure
 from neurlang.lower.program import Program, lower, own_outputs
 from neurlang.passes import GRAPH_PASSES, LOOP_PASSES, NEEDED
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.group import Plan, group
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.loops.parallelize import parallelize
+from neurlang.passes.loops.tile import tile
+from neurlang.passes.loops.transpose import transpose
 from neurlang.passes.loops.vectorize import vectorize
 from neurlang.passes.run import Budget, PassLog, run_passes
 from neurlang.runtime.cache import DiskCache, content_key, open_cache
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
+SECTIONS_VERSION = "2"  # of what store_code writes: entries of another version are not found
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def optimize(traced: Graph, target: Target, keep_texts: bool = False) -> Compila
     timer.done("graph passes")
     made.plan = group(made.graph, target.fusion)
     timer.done("fusion")
-    program = lower(made.graph, made.plan, target.machine)
+    program = lower(made.graph, made.plan)
     if checking:
         for step in program.steps:
             if isinstance(step, Kernel):
@@ -158,8 +161,8 @@ def schedule(
     passes: list[Callable[[Program], Program]] = []
     for apply in LOOP_PASSES:
         on_kernel: Callable[[Kernel], Kernel]
-        if apply is vectorize:
-            on_kernel = partial(vectorize, machine=target.machine)
+        if apply in (tile, transpose, vectorize):
+            on_kernel = partial(apply, machine=target.machine)
         elif apply is parallelize:
             on_kernel = partial(parallelize, tile=target.tile)
         else:
@@ -215,6 +218,7 @@ def disk_cache() -> DiskCache:
 def cache_key(traced: Graph, target: Target, entry: EntrySignature | None) -> str:
     """What a program depends on: its graph, the target, and the versions of everything."""
     versions = [
+        SECTIONS_VERSION,
         neurlang.__version__,
         llvmlite.__version__,
         str(llvmlite.binding.llvm_version_info),
@@ -222,9 +226,7 @@ def cache_key(traced: Graph, target: Target, entry: EntrySignature | None) -> st
         sys.implementation.cache_tag or "",
     ]
     # A program that can fail names the lines where it does; other programs are shared.
-    places = [
-        str((n.where.file, n.where.line)) for n in traced.nodes if n.kind == "index" and n.where
-    ]
+    places = [str((n.where.file, n.where.line)) for n in traced.nodes if n.where and can_fail(n)]
     text = graph_text(traced, sources=False)
     return content_key(*versions, *target.texts(), text, "\n".join(places), repr(entry))
 
@@ -236,7 +238,12 @@ def load_code(cache: DiskCache, key: str) -> Code | None:
         return None
     meta = json.loads(sections["meta"])
     failures = tuple(
-        Failure(item["message"], Where(*item["where"]) if item["where"] else None, item["hint"])
+        Failure(
+            item["message"],
+            Where(*item["where"]) if item["where"] else None,
+            item["hint"],
+            FAILURE_KINDS[item["kind"]],
+        )
         for item in meta["failures"]
     )
     captured = []
@@ -256,6 +263,7 @@ def store_code(cache: DiskCache, key: str, code: Code) -> None:
             "message": f.message,
             "where": [f.where.file, f.where.line] if f.where else None,
             "hint": f.hint,
+            "kind": f.kind.__name__,
         }
         for f in code.failures
     ]

@@ -30,6 +30,7 @@ from neurlang.ir.loops import (
     Register,
     Statement,
     Store,
+    Transpose,
     Update,
     Var,
     affine,
@@ -592,3 +593,29 @@ def test_verifier_skips_bounds_where_nothing_runs() -> None:
     verify_kernel(
         Kernel("empty", (X,), (OUT,), (loop("serial", K, 0, [use(Load(X, (Affine(9),)))]),))
     )
+
+
+def test_transpose() -> None:
+    """A square of registers, by NumPy's transpose."""
+    x = Buffer("x", FLOAT32, (8, 8))
+    out = Buffer("out", FLOAT32, (8, 8))
+    square = Register("square", FLOAT32, 8, (8,))
+    row, lane, other, last = (Var(name, 0, 7) for name in "rlom")
+    at, place = (affine(row), affine(lane)), (affine(other), affine(last))
+    load = loop("vector", lane, 8, [Let(square, Load(x, at), (affine(row),))], 8)
+    store = loop("vector", last, 8, [Store(out, place, Ref(square, (affine(other),)))], 8)
+    body = (
+        loop("unroll", row, 8, [load]),
+        Transpose(square),
+        loop("unroll", other, 8, [store]),
+    )
+    values = floats(8, 8)
+    (found,), _ = run(Kernel("transposed", (x,), (out,), body), values)
+    np.testing.assert_array_equal(found, values.T)
+
+
+def test_only_squares_are_transposed() -> None:
+    oblong = Register("oblong", FLOAT32, 8, (4,))
+    body = (Let(oblong, number(0.0), (ZERO,)), Transpose(oblong))
+    with pytest.raises(InternalError, match="no square"):
+        verify_kernel(Kernel("wrong", (), (), body))

@@ -31,34 +31,24 @@ from neurlang.ir.loops import (
     Register,
     Statement,
     Store,
+    Transpose,
     Update,
     Var,
+    scratch_layout,
     updated_in,
-    walk,
 )
 from neurlang.ir.types import BOOL, DType
 
 STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2
 OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
-ALIGNMENT = 64
 Place = tuple[Register, tuple[int, ...]]
-
-
-def scratch_bytes(kernel: Kernel) -> int:
-    """Scratch memory that one worker of a kernel needs."""
-    sizes = (s.buffer.nbytes for s in walk(kernel.body) if isinstance(s, Alloc))
-    return sum(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)
 
 
 def emit_kernel(module: Module, kernel: Kernel, threads: int) -> None:
     """Write a kernel, and the bodies of its parallel loops, into a module."""
     offsets: dict[Buffer, int] = {}
-    offset = 0
-    for statement in walk(kernel.body):
-        if isinstance(statement, Alloc):
-            offsets[statement.buffer] = offset
-            offset += -(-statement.buffer.nbytes // ALIGNMENT) * ALIGNMENT
-    shared = _Shared(module, kernel, threads, offsets, offset)
+    scratch = scratch_layout(kernel.body, offsets)
+    shared = _Shared(module, kernel, threads, offsets, scratch)
     function = _Function(shared, f"internal void @{kernel.name}(ptr %context)", None)
     function.body(kernel.body)
     function.writer.ret()
@@ -137,6 +127,8 @@ class _Function:
                     self._update(register, op, value, index)
                 case Store():
                     self._store(statement)
+                case Transpose(register):
+                    self._transpose(register)
                 case Check(condition, code):
                     self._check(self._value(condition), code)
                 case Alloc():
@@ -167,6 +159,23 @@ class _Function:
             assert isinstance(value, int), f"{register} is indexed by what is not unrolled"
             numbers.append(value)
         return register, tuple(numbers)
+
+    def _transpose(self, register: Register) -> None:
+        """Blocks off the diagonal change places, half as large each time (Eklundh 1972)."""
+        count = register.lanes
+        rows = [self.registers[(register, (r,))] for r in range(count)]
+        size = count // 2
+        while size:
+            first = [k for k in range(count) if not k & size]
+            upper = [k if k in first else count + k - size for k in range(count)]
+            lower = [k + size if k in first else count + k for k in range(count)]
+            for r in first:
+                pair = rows[r], rows[r + size]
+                rows[r] = self.writer.shuffle(*pair, upper)
+                rows[r + size] = self.writer.shuffle(*pair, lower)
+            size //= 2
+        for r, row in enumerate(rows):
+            self.registers[(register, (r,))] = row
 
     def _widened(self, value: Value, lanes: int) -> Value:
         return self.writer.splat(value, lanes) if value.lanes == 1 else value

@@ -13,12 +13,11 @@ from neurlang.codegen.emit import (
     STATUS,
     WORKSPACE,
     emit_kernel,
-    scratch_bytes,
 )
 from neurlang.codegen.environment import Environment
 from neurlang.codegen.machine import Machine
 from neurlang.codegen.writer import Module, Value, Writer, constant
-from neurlang.ir.loops import Buffer, Kernel
+from neurlang.ir.loops import Buffer, Kernel, scratch_bytes
 from neurlang.ir.types import SHORT
 from neurlang.lower.program import LibraryCall, Program, Step
 

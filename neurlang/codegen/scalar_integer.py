@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neurlang.codegen.mathlib.angle_reduction import any_lane
+from neurlang.codegen.mathlib.common import any_lane
 from neurlang.codegen.writer import BITS, Value, Writer
 
 # Floats whose quotient of two integers of that width truncates to the integers' quotient.
@@ -47,7 +47,7 @@ def emit_unsigned_sign(writer: Writer, a: Value) -> Value:
 
 
 def emit_power(writer: Writer, a: Value, b: Value) -> Value:
-    """Squares and products modulo 2^bits, until no lane's exponent has a bit left."""
+    """Squares and products modulo 2^bits, until no lane's exponent has a bit left: unsigned."""
     zero, one = writer.constant(0, a), writer.constant(1, a)
     origin, loop, done = writer.block, writer.label("square"), writer.label("raised")
     writer.branch(loop)
@@ -63,18 +63,6 @@ def emit_power(writer: Writer, a: Value, b: Value) -> Value:
     writer.branch_if(any_lane(writer, writer.icmp("ne", rest, zero)), loop, done)
     writer.start_block(done)
     return product
-
-
-def emit_signed_power(writer: Writer, a: Value, b: Value) -> Value:
-    """With a negative exponent only the powers of 1 and -1 are integers; others become 0."""
-    zero, one, minus = (writer.constant(number, a) for number in (0, 1, -1))
-    odd = writer.icmp("ne", writer.and_(b, one), zero)
-    alternating = writer.select(odd, minus, one)
-    inverse = writer.select(writer.icmp("eq", a, minus), alternating, zero)
-    inverse = writer.select(writer.icmp("eq", a, one), one, inverse)
-    negative = writer.icmp("slt", b, zero)
-    power = emit_power(writer, a, writer.select(negative, zero, b))
-    return writer.select(negative, inverse, power)
 
 
 # division

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neurlang.codegen.mathlib.angle_reduction import any_lane
+from neurlang.codegen.mathlib.common import any_lane
 from neurlang.codegen.writer import Module, Value, Writer, intrinsic_suffix
 
 PRECISION = {"float": 24, "double": 53}

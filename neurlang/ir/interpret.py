@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import IndexingError, ShapeError
+from neurlang.errors import ShapeError
+from neurlang.ir.failures import index_failure, power_failure
 from neurlang.ir.graph import Graph, Node
 from neurlang.ir.ops import CUMULATIVE, OPS, cast
 
@@ -54,11 +55,7 @@ def _pad(node: Node, args: Sequence[Any]) -> Any:
 
 def _check_indices(indices: Any, size: int, node: Node) -> Any:
     if indices.size and (indices.min() < -size or indices.max() >= size):
-        raise IndexingError(
-            f"an index is out of range for an axis of size {size}",
-            where=node.where,
-            hint=f"indices must lie in {-size}..{size - 1}",
-        )
+        raise index_failure(node, size).error()
     return np.where(indices < 0, indices + size, indices)
 
 
@@ -86,6 +83,14 @@ def _update(node: Node, args: Sequence[Any]) -> Any:
     return result
 
 
+def _power(node: Node, args: Sequence[Any]) -> Any:
+    if node.dtype.kind == "i" and (args[1] < 0).any():
+        raise power_failure(node).error()
+    function = OPS["pow"].numpy
+    assert function is not None
+    return function(*args)
+
+
 def _cumulative(node: Node, args: Sequence[Any]) -> Any:
     return _ACCUMULATE[CUMULATIVE[node.attrs["op"]]].accumulate(args[0], axis=-1, dtype=node.dtype)
 
@@ -108,6 +113,7 @@ RULES: dict[str, Evaluate] = {
     "const": lambda node, args: np.broadcast_to(node.attrs["value"], node.shape),
     "iota": _iota,
     "cast": lambda node, args: cast(args[0], node.dtype),
+    "pow": _power,
     "bitcast": lambda node, args: np.ascontiguousarray(args[0]).view(node.dtype),
     "reshape": lambda node, args: np.reshape(args[0], node.shape),
     "transpose": lambda node, args: np.transpose(args[0], node.attrs["axes"]),

@@ -4,6 +4,7 @@
     statement  ::=  For(var, start, stop, step, kind, body)      serial | parallel | vector | unroll
                  |  Let(register, value) | Update(register, op, value)
                  |  Store(buffer, index, value) | Alloc(buffer) | Check(condition, code)
+                 |  Transpose(register)
     expression ::=  Literal | Ref(register) | Load(buffer, index) | Apply(op, args)
                  |  Fold(op, register) | Index(affine)
     affine     ::=  constant + sum(coefficient * (var | integer register))
@@ -61,6 +62,7 @@ class Register:
 
 
 Atom = Var | Register
+SCRATCH_ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,15 +320,23 @@ class Check:
     code: int
 
 
-Statement = For | Let | Update | Store | Alloc | Check
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """Lane l of element r of a square register array changes places with lane r of element l."""
+
+    register: Register
+
+
+Statement = For | Let | Update | Store | Alloc | Check | Transpose
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A loop nest that reads inputs and writes outputs; `notes` say what was decided and why.
 
-    `schedule` tells the loop passes what the lowering made: `rows` (innermost loops become
-    vectors), `columns` (the loops around them do), `tiles` (vectors are in place, threads are not),
+    `schedule` tells the loop passes what was made before them: `rows` (innermost loops become
+    vectors), `columns` (the loops around them do), `product` (three plain loops), `packed` and
+    `tiles` (a product's tiles, which want their right operand packed, or have what they need),
     `scan` (only the outer loops are free), `serial` (innermost loops become vectors, the others
     keep their order) or `fixed` (every loop keeps its order).
     """
@@ -392,6 +402,22 @@ def parts(expression: Expression) -> Iterator[Expression]:
         stack.extend(children(found))
 
 
+def scratch_layout(body: Sequence[Statement], offsets: dict[Buffer, int], start: int = 0) -> int:
+    """Where scratch lies: after what is in scope, where others were before; the bytes in all."""
+    end = start
+    for statement in body:
+        if isinstance(statement, Alloc):
+            offsets[statement.buffer] = start
+            start += -(-statement.buffer.nbytes // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
+        end = max(end, scratch_layout(sub_bodies(statement), offsets, start))
+    return max(end, start)
+
+
+def scratch_bytes(kernel: Kernel) -> int:
+    """Scratch memory that one worker of a kernel needs."""
+    return scratch_layout(kernel.body, {})
+
+
 class Rewriter:
     """Copies statements with atoms of indices and registers replaced.
 
@@ -452,6 +478,8 @@ class Rewriter:
                 return Store(buffer, self.indices(index), self.expression(value))
             case Check(condition, code):
                 return Check(self.expression(condition), code)
+            case Transpose(register):
+                return Transpose(self.registers.get(register, Ref(register)).register)
             case _:
                 return statement
 
@@ -494,6 +522,33 @@ def uses_any(index: Sequence[Affine], atoms: set[Atom]) -> bool:
 def defined_in(body: Sequence[Statement]) -> set[Register]:
     """The registers that statements define."""
     return {s.register for s in walk(body) if isinstance(s, Let)}
+
+
+def registers_in(body: Sequence[Statement]) -> set[Register]:
+    """The registers that statements use, in values, in indices and as targets of updates."""
+    used: set[Register] = set()
+    for statement in walk(body):
+        index: Sequence[Affine] = ()
+        match statement:
+            case Update(register=register, index=index):
+                used.add(register)
+            case Store(index=index) | Let(index=index):
+                pass
+            case Transpose(register=register):
+                used.add(register)
+        positions = list(index)
+        for expression in expressions_of(statement):
+            for part in parts(expression):
+                match part:
+                    case Ref(register=register, index=index):
+                        used.add(register)
+                        positions += index
+                    case Load(index=index):
+                        positions += index
+                    case Index(value=value):
+                        positions.append(value)
+        used |= {a for p in positions for a, _ in p.terms if isinstance(a, Register)}
+    return used
 
 
 def updated_in(body: Sequence[Statement]) -> dict[Register, str]:

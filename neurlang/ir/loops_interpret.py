@@ -29,6 +29,7 @@ from neurlang.ir.loops import (
     Register,
     Statement,
     Store,
+    Transpose,
     Update,
     Var,
 )
@@ -108,6 +109,8 @@ class _Interpreter:
                 return self.store(statement)
             case Alloc(buffer=buffer):
                 return self.alloc(buffer)
+            case Transpose(register=register):
+                return self.transpose(register)
             case Check(condition=condition, code=code):
                 return self.check(self.expression(condition), code)
 
@@ -190,6 +193,15 @@ class _Interpreter:
         garbage = _garbage(buffer.dtype)
         array = self.arrays[buffer] = np.full(buffer.shape, garbage, buffer.dtype)
         return lambda: array.fill(garbage)
+
+    def transpose(self, register: Register) -> Run:
+        keys = [(register, row) for row in range(register.lanes)]
+
+        def run() -> None:
+            square = np.stack([self.values[key] for key in keys])
+            self.values.update(zip(keys, np.ascontiguousarray(square.T)))
+
+        return run
 
     def check(self, condition: Evaluate, code: int) -> Run:
         def run() -> None:

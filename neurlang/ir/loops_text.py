@@ -22,6 +22,7 @@ from neurlang.ir.loops import (
     Ref,
     Statement,
     Store,
+    Transpose,
     Update,
 )
 from neurlang.ir.text import number_text
@@ -104,6 +105,8 @@ def statement_lines(statement: Statement, depth: int) -> list[str]:
             return [f"{space}{target} = {expression_text(value)}"]
         case Alloc(buffer=buffer):
             return [f"{space}{buffer.declared}    # scratch, {buffer.nbytes} bytes"]
+        case Transpose(register=register):
+            return [f"{space}transpose {register}"]
         case Check(condition=condition, code=code):
             return [f"{space}check {expression_text(condition)} else error {code}"]
     raise AssertionError(statement)

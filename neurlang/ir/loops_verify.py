@@ -27,6 +27,7 @@ from neurlang.ir.loops import (
     Register,
     Statement,
     Store,
+    Transpose,
     Update,
     Var,
 )
@@ -56,6 +57,8 @@ def verify_kernel(kernel: Kernel, after: str = "lower") -> None:
     Loops. Their kinds are known, their steps positive, and what their variables take on lies in
     the variables' `low..high`. A parallel loop stands at the top of the kernel and updates no
     register made outside. A vector loop holds no other and no Alloc.
+
+    Transposes. The register array has as many elements as lanes, and stands in no vector loop.
 
     Lanes. A vector of lanes goes only where that many lanes are held: in a vector loop, registers
     made inside it or of `step` lanes; elsewhere, registers of as many lanes. A register's declared
@@ -119,6 +122,10 @@ class _Verifier:
                     self.fail(f"{buffer} is allocated a second time")
                 self.readable.add(buffer)
                 self.writable.add(buffer)
+            case Transpose(register=register):
+                self.known(register)
+                if self.lanes > 1 or register.shape != (register.lanes,):
+                    self.fail(f"{register.declared} is no square, or lies in a vector loop")
             case Check(condition=condition):
                 if self.value(condition, BOOL, "a check") not in (1, self.lanes):
                     self.fail("a condition has lanes outside of a vector loop")

@@ -53,15 +53,14 @@ def _shift_left(x: Any, count: Any) -> Any:
 
 
 def _pow(x: Any, y: Any) -> Any:
-    """Integer powers by squaring modulo 2^bits; a negative exponent truncates 1 / x**-y."""
+    """Integer powers by squaring modulo 2^bits, for which NumPy takes unsigned exponents.
+
+    What a negative one gives is not used: a program that meets it ends with an error.
+    """
     if x.dtype.kind == "f":
         return np.power(x, y)
-    result = np.power(x, np.where(y < 0, y.dtype.type(0), y))
-    if x.dtype.kind == "i":
-        odd = (y & y.dtype.type(1)) != 0
-        inverse = np.where(x == 1, 1, np.where(x == -1, np.where(odd, -1, 1), 0))
-        result = np.where(y < 0, inverse.astype(x.dtype), result)
-    return result
+    unsigned = np.dtype(f"u{x.dtype.itemsize}")
+    return np.power(x.astype(unsigned), y.astype(unsigned)).astype(x.dtype)
 
 
 def cast(x: Any, dtype: DType) -> Any:
@@ -142,7 +141,7 @@ MAPS = (
     _binary("floor_div", np.floor_divide, "iuf", "floor(x / y) by way of mod, as Python", 12),
     _binary("mod", np.mod, "iuf", "remainder with the sign of y, as Python", 12),
     _binary("fmod", np.fmod, "iuf", "remainder with the sign of x, as C", 12),
-    _binary("pow", _pow, "iuf", "x to the y; integers wrap", 60),
+    _binary("pow", _pow, "iuf", "x to the y; integers wrap, and fail for y < 0", 60),
     _binary("max", np.maximum, "iuf", "larger value; NaN wins"),
     _binary("min", np.minimum, "iuf", "smaller value; NaN wins"),
     _binary("atan2", np.arctan2, "f", "angle of the point (y, x)", 30),

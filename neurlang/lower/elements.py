@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import Where
 from neurlang.ir.access import (
     Indices,
     below_reshapes,
@@ -25,6 +24,7 @@ from neurlang.ir.access import (
     same_axes,
     view_index,
 )
+from neurlang.ir.failures import Failure, can_fail, index_failure, power_failure
 from neurlang.ir.graph import Node, is_splat
 from neurlang.ir.loops import (
     ZERO,
@@ -46,15 +46,6 @@ from neurlang.ir.types import BOOL, INT64, DType
 
 Key = tuple[Node, Indices]
 MAX_DEPTH = 6  # operators of one expression before it gets a name: long lines do not read well
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What to tell the user where a Check does not hold."""
-
-    message: str
-    where: Where | None
-    hint: str
 
 
 @dataclass
@@ -114,6 +105,13 @@ class Block:
         register = self.scope.register(value.dtype, hint, **bounds)
         self.statements.append(Let(register, value))
         return Ref(register)
+
+    def require(self, condition: Expression, failure: Failure) -> None:
+        """Where the condition does not hold, the program ends with an error."""
+        failures = self.scope.failures
+        if failure not in failures:
+            failures.append(failure)
+        self.statements.append(Check(condition, 1 + failures.index(failure)))
 
     def divide(self, value: Affine, divisor: int) -> tuple[Affine, Affine]:
         """Quotient and remainder of an index, as named integers (see `access.Divider`)."""
@@ -198,6 +196,8 @@ class Block:
         if node.op in ("pad", "concat"):
             value = self._choose_piece(key, arguments)
         elif node.kind == "map":
+            if node.op == "pow" and can_fail(node):
+                arguments[1] = self._checked_exponent(node, arguments[1])
             value = Apply(node.op, tuple(arguments), node.dtype)
         else:
             value, depth = arguments[0], depth - 1
@@ -281,7 +281,14 @@ class Block:
             value = Apply("where", (inside, value, padding), node.dtype)
         return value
 
-    # gathers
+    # what can fail
+
+    def _checked_exponent(self, node: Node, exponent: Expression) -> Ref:
+        """The exponent of an integer power, which NumPy refuses where it is negative."""
+        named = exponent if isinstance(exponent, Ref) else self.let(exponent, "e")
+        zero = Literal(node.dtype.type(0), node.dtype)
+        self.require(Apply("less_equal", (zero, named), BOOL), power_failure(node))
+        return named
 
     def _gather_index(self, node: Node, index: Indices) -> Indices:
         """Evaluate the index element now; out of range ends the program with an error."""
@@ -303,24 +310,16 @@ def _compare(op: str, left: Affine, right: int) -> Apply:
 
 
 def checked_index(block: Block, node: Node, value: Expression, size: int) -> Affine:
-    """A data-dependent index, counted from the end where negative, checked and then clamped."""
+    """A data-dependent index, counted from the end where negative; 0 where the check fails."""
     named = block.let(value, "i")
-    above = Apply("less_equal", (_number(-size), named), BOOL)
-    below = Apply("less", (named, _number(size)), BOOL)
-    failures = block.scope.failures
-    failures.append(
-        Failure(
-            f"an index is out of range for an axis of size {size}",
-            node.where,
-            f"indices must lie in {-size}..{size - 1}",
-        )
-    )
-    block.statements.append(Check(Apply("and", (above, below), BOOL), len(failures)))
     negative = Apply("less", (named, _number(0)), BOOL)
-    wrapped = Apply("add", (named, _number(size)), INT64)
-    chosen = Apply("where", (negative, wrapped, named), INT64)
-    clamped = Apply("min", (Apply("max", (chosen, _number(0)), INT64), _number(size - 1)), INT64)
-    bounded = block.let(clamped, "k", high=size - 1)
+    from_end = Apply("add", (named, _number(size)), INT64)
+    counted = block.let(Apply("where", (negative, from_end, named), INT64), "i")
+    above = Apply("less_equal", (_number(0), counted), BOOL)
+    below = Apply("less", (counted, _number(size)), BOOL)
+    inside = block.let(Apply("and", (above, below), BOOL), "inside")
+    block.require(inside, index_failure(node, size))
+    bounded = block.let(Apply("where", (inside, counted, _number(0)), INT64), "k", high=size - 1)
     return affine(bounded.register)
 
 

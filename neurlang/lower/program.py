@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from neurlang.codegen.machine import Machine
 from neurlang.ir.graph import Graph, Node
 from neurlang.ir.loops import Alloc, Buffer, Kernel, Statement, Store, expressions_of, walk
 from neurlang.ir.loops import Load as LoadElement
@@ -73,14 +72,13 @@ def own_outputs(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes), outputs=tuple(outputs))
 
 
-def lower(graph: Graph, plan: Plan, machine: Machine) -> Program:
+def lower(graph: Graph, plan: Plan) -> Program:
     """Kernels of plain loops for the groups of a plan; schedules are chosen by the loop passes."""
-    return _Lowering(graph, plan, machine).program()
+    return _Lowering(graph, plan).program()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, plan: Plan, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph = graph
         self.plan = plan
         self.position = {node: number for number, node in enumerate(graph.nodes)}
@@ -182,7 +180,7 @@ class _Lowering:
             case "sort" | "argsort":
                 return [LibraryCall(group.kind, (self.buffers[first.args[0]],), (targets[first],))]
             case "dot":
-                body, schedule = lower_dot(group, scope, targets, self.machine), "tiles"
+                body, schedule = lower_dot(group, scope, targets), "product"
             case "scatter":
                 return self._scatter_steps(group, scope, targets, name)
             case "update":

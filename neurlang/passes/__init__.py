@@ -11,8 +11,11 @@ from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.graph.sink_views import sink_views
 from neurlang.passes.loops.collapse import collapse
 from neurlang.passes.loops.hoist import hoist
+from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.tile import tile
+from neurlang.passes.loops.transpose import transpose
+from neurlang.passes.loops.unroll import unroll
 from neurlang.passes.loops.vectorize import vectorize
 
 GRAPH_PASSES = (
@@ -29,8 +32,11 @@ GRAPH_PASSES = (
 LOOP_PASSES = (
     collapse,  # first: one long loop vectorises better than two short ones
     hoist,  # scalars leave the loop before lanes make vectors of them
-    tile,  # blocks for what lies across
+    tile,  # blocks for what lies across, tiles for products
+    pack,  # operands as the tiles read them
+    transpose,  # what lies across, in squares of vectors
     vectorize,
+    unroll,  # vectors side by side, sums in registers
     parallelize,  # last: it cuts what the others made
 )
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from neurlang.codegen.mathlib.common import Pair, fast_two_sum, multiply_pairs, rounding_shift
+from neurlang.codegen.mathlib.common import (
+    Pair,
+    any_lane,
+    fast_two_sum,
+    multiply_pairs,
+    rounding_shift,
+)
 from neurlang.codegen.mathlib.trigonometric_coefficients import (
     FRACTION_BITS,
     PI,
@@ -73,14 +79,6 @@ def reduce_angle(writer: Writer, x: Value, grid: Grid) -> Reduction:
         writer.set_phi(phi, [(quick, origin), (rare, slow)])
         merged.append(phi[0])
     return Reduction(*merged)
-
-
-def any_lane(writer: Writer, mask: Value) -> Value:
-    """Whether a mask has a lane that is on, as an i1."""
-    if mask.lanes == 1:
-        return mask
-    bits = writer.value(f"bitcast {mask} to i{mask.lanes}", f"i{mask.lanes}")
-    return writer.icmp("ne", bits, Value("0", bits.type))
 
 
 def nearest_count(writer: Writer, x: Value, grid: Grid) -> tuple[Value, Value]:

@@ -164,3 +164,14 @@ def scale_by_power(writer: Writer, x: Value, biased: Value) -> Value:
     other = writer.sub(biased, half)
     x = writer.fmul(x, power_from_bits(writer, half))
     return writer.fmul(x, power_from_bits(writer, other))
+
+
+# masks
+
+
+def any_lane(writer: Writer, mask: Value) -> Value:
+    """Whether a mask has a lane that is on, as an i1."""
+    if mask.lanes == 1:
+        return mask
+    bits = writer.value(f"bitcast {mask} to i{mask.lanes}", f"i{mask.lanes}")
+    return writer.icmp("ne", bits, Value("0", bits.type))

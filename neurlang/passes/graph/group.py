@@ -91,21 +91,20 @@ def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
             anchors.add(node)
         if node.op in ("sort", "argsort") and node.args[0].op != "param":
             anchors.add(node.args[0])
-        if node.op in ("scatter", "update"):
+        if node.op == "update":
             anchors.update(found for arg in node.args if (found := stored_source(arg)))
         if node.op == "dot":
-            left, right = node.args
-            anchors.update(found for found in [stored_source(left)] if found is not None)
-            anchors.update(prologue_sources(right))
+            for operand in node.args:
+                anchors.update(prologue_sources(operand))
         if node.op == "gather" and (source := stored_source(node.args[0])) is not None:
             anchors.add(source)
     return anchors
 
 
 def prologue_sources(operand: Node) -> set[Node]:
-    """What must be stored below the right operand of a product.
+    """What must be stored below an operand of a product.
 
-    Views and a few operators (a cast, a scale) are evaluated while it is packed, once an element.
+    Views and a few operators (a cast, a scale) are evaluated while it is packed.
     """
     found: set[Node] = set()
     stack = [(operand, 0)]

@@ -155,7 +155,7 @@ ARITHMETIC = (
     rule(x**1, x),
     rule(x**2, x * x, dtypes=INTEGER),  # not floats: pow need not round as a product does
     rule(x**3, x * x * x, dtypes=INTEGER),
-    rule(1**x, 1),
+    rule(1**x, 1, dtypes=FLOAT + UNSIGNED),  # not signed: a negative exponent fails
     rule(max_(x, x), x),
     rule(min_(x, x), x),
     rule(max_(x, least), x),  # of floats -infinity: NaN wins on both sides

@@ -34,6 +34,7 @@ TREE_ROWS = 8
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
+CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
 COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns
 
 
@@ -53,6 +54,11 @@ def lanes(body: Sequence[Statement], machine: Machine) -> int:
 def _is_index(part: object) -> bool:
     """An index that is only converted is made in the dtype that it is wanted in."""
     return isinstance(part, Index)
+
+
+def sum_lanes(dtype: DType, machine: Machine) -> int:
+    """Elements at once in the tiles of a product, whatever its results are converted to."""
+    return machine.lanes(max(2, dtype.itemsize))
 
 
 def cost(body: Sequence[Statement]) -> int:
@@ -81,6 +87,11 @@ def unroll(body: Sequence[Statement]) -> int:
     return 4 if work <= UNROLL_LIMIT // 2 else 2
 
 
+def writes_out(epilogue: Sequence[Statement]) -> bool:
+    """Whether what follows a product is written out for every vector of a tile."""
+    return cost(epilogue) <= INLINE_EPILOGUE
+
+
 def worth_threads(work: int) -> bool:
     """Whether a loop does enough to be shared among threads."""
     return work >= PARALLEL_WORK
@@ -94,12 +105,12 @@ def grain(trips: int, work_per_trip: int) -> int:
 
 def chunk(count: int, step: int, work_per_element: int, tile: int = 0) -> int:
     """Elements of a flat loop that a thread claims at once: a multiple of the vector step."""
-    wanted = tile or max(step, min(GRAIN_WORK // max(1, work_per_element), count // 8))
+    wanted = tile or max(step, min(CHUNK_WORK // max(1, work_per_element), count // 16))
     return max(step, wanted // step * step)
 
 
 DEPTH_UNROLL = 4  # steps of k in one iteration
-INLINE_EPILOGUE = 8  # operators after a product that are worth writing out for every vector
+INLINE_EPILOGUE = 12  # cost of what follows a product and is worth writing out for every vector
 MOST_ROWS = 14
 STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
 STREAM_DEPTH = 64
@@ -109,14 +120,14 @@ LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
 
 @dataclass(frozen=True)
 class TileShape:
-    """The tiles of a product: rows by vectors of columns, ranges of `depth`, blocks of columns.
+    """The tiles of a product: rows by columns, ranges of `depth`, blocks of columns.
 
     `packed` copies a block into panels first; `stream` reads the right operand in its own order;
     neither reads it in place.
     """
 
     rows: int
-    vectors: int
+    columns: int
     depth: int
     block: int
     packed: bool = False
@@ -132,20 +143,20 @@ def tile(
     right operand is contiguous along its columns and fits in half of the second cache it is read in
     place.
     """
-    width = machine.lanes(max(2, dtype.itemsize))
+    width = sum_lanes(dtype, machine)
     height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
     size = columns * depth * dtype.itemsize
     across = vectors * width
-    if side_by_side and size <= machine.l2 // 2:
-        return TileShape(height, vectors, depth, columns)
+    if depth == 0 or (side_by_side and size <= machine.l2 // 2):
+        return TileShape(height, across, max(1, depth), columns)
     if side_by_side and rows <= STREAM_ROWS:
         block = _multiple(min(STREAM_BLOCK, -(-columns // 4)), across)
-        return TileShape(height, vectors, STREAM_DEPTH, block, stream=True)
+        return TileShape(height, across, STREAM_DEPTH, block, stream=True)
     pieces = -(-depth // LONGEST_DEPTH)
     piece = -(-depth // pieces)
     fits = machine.l2 // 2 // (piece * dtype.itemsize)
     wanted = max(across, min(fits, -(-columns // 4)))
-    return TileShape(height, vectors, piece, _multiple(wanted, across), packed=True)
+    return TileShape(height, across, piece, _multiple(wanted, across), packed=True)
 
 
 def _multiple(count: int, unit: int) -> int:
@@ -171,6 +182,12 @@ def _accumulators(rows: int, columns: int, width: int, registers: int) -> tuple[
     return best
 
 
+def panel_pitch(depth: int) -> int:
+    """Elements from one row of a panel to the next: powers of two would share a few cache sets."""
+    return _multiple(depth, 16) + 16
+
+
+SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64
 

@@ -35,7 +35,7 @@ def collapse(kernel: Kernel) -> Kernel:
     Needs plain serial loops that start at 0. Leaves flat indices behind: one index into a buffer
     of several axes counts from its start.
     """
-    if kernel.schedule == "tiles":
+    if kernel.schedule == "product":
         return kernel
     return kernel.with_body([_collapse(statement) for statement in kernel.body])
 

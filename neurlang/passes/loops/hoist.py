@@ -35,7 +35,7 @@ def hoist(kernel: Kernel) -> Kernel:
     Values that are loaded from what the loop stores stay. Runs before vectorisation, so that a
     scalar is computed once and spread over the lanes.
     """
-    if kernel.schedule == "tiles":  # scheduled already, lanes and all
+    if kernel.schedule == "product":  # its loops change places first
         return kernel
     return kernel.with_body(_Hoist().body(kernel.body))
 

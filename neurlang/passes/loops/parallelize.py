@@ -6,18 +6,24 @@ its bits are the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from neurlang.ir.loops import (
     Affine,
     Atom,
     For,
     Kernel,
     Let,
+    Load,
     Register,
     Rewriter,
     Statement,
     Var,
     affine,
     defined_in,
+    parts,
+    registers_in,
     updated_in,
 )
 from neurlang.passes.loops import choose
@@ -31,21 +37,61 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
     if kernel.schedule in ("serial", "fixed"):
         return kernel
     body: list[Statement] = []
-    outside: set[Register] = set()
+    lets: list[Let] = []
     for statement in kernel.body:
-        if isinstance(statement, For) and _independent(statement, outside):
-            body.extend(_parallel(statement, tile))
-        else:
-            body.append(statement)
+        if isinstance(statement, For) and _is_independent(statement):
+            own = _needed(lets, statement)
+            if _can_be_repeated(own, kernel):
+                body += [_with_own(piece, own) for piece in _parallel(statement, tile)]
+                continue
         if isinstance(statement, Let):
-            outside.add(statement.register)
-    return kernel.with_body(body)
+            lets.append(statement)
+        body.append(statement)
+    return kernel.with_body(_without_unused(body))
 
 
-def _independent(loop: For, outside: set[Register]) -> bool:
-    """Whether iterations only share memory: no register is carried over or comes from outside."""
+def _is_independent(loop: For) -> bool:
+    """Whether iterations only share memory: no register is carried from one to the next."""
     carried = set(updated_in(loop.body)) - defined_in(loop.body)
-    return loop.kind in ("serial", "vector") and not carried and not outside
+    return loop.kind in ("serial", "vector") and not carried
+
+
+def _needed(lets: Sequence[Let], loop: For) -> list[Let]:
+    """What a loop uses of the values that are named before it, and what those use."""
+    used = registers_in([loop])
+    found: list[Let] = []
+    for let in reversed(lets):
+        if let.register in used:
+            found.append(let)
+            used |= registers_in([let])
+    return found[::-1]
+
+
+def _can_be_repeated(lets: Sequence[Let], kernel: Kernel) -> bool:
+    """Whether each thread finds the same values: they are not updated, nor read what is stored."""
+    updated = updated_in(kernel.body)
+    loads = (part for let in lets for part in parts(let.value) if isinstance(part, Load))
+    stored = any(load.buffer in kernel.outputs for load in loads)
+    return not stored and not any(let.register in updated for let in lets)
+
+
+def _with_own(loop: Statement, lets: Sequence[Let]) -> Statement:
+    """Each thread names the values that it needs anew: registers are not shared."""
+    if not isinstance(loop, For) or loop.kind != "parallel":
+        return loop
+    return replace(loop, body=Rewriter({}).body([*lets, *loop.body]))
+
+
+def _without_unused(body: Sequence[Statement]) -> list[Statement]:
+    """Statements but for names at the top that no thread shares and nothing else uses."""
+    kept: list[Statement] = []
+    used: set[Register] = set()
+    for statement in reversed(body):
+        if isinstance(statement, Let) and statement.register not in used:
+            continue
+        used |= registers_in([statement])
+        kept.append(statement)
+    return kept[::-1]
 
 
 def _parallel(loop: For, tile: int) -> list[Statement]:

@@ -1,10 +1,11 @@
-"""Loops over arrays that lie across each other run in blocks: each cache line is used up."""
+"""Loops run in blocks and tiles: what was fetched into a cache is used up while it is there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
     Atom,
@@ -21,20 +22,59 @@ from neurlang.ir.loops import (
     walk,
 )
 from neurlang.passes.loops import choose
+from neurlang.passes.loops.choose import TileShape
+from neurlang.passes.loops.products import PlainProduct, plain_product
+from neurlang.passes.loops.tile_product import tile_product
 
 
-def tile(kernel: Kernel) -> Kernel:
-    """Block `for i: for j:` where an access steps far along j and near along i, as a transpose.
+def tile(kernel: Kernel, machine: Machine) -> Kernel:
+    """Tile products; block `for i: for j:` where an access steps far along j and near along i.
 
-    Within a block of rows i, columns j go by the cache line: what one row of the block fetched
-    serves the next ones. Needs plain loops over simple statements; leaves their order otherwise.
+    The second is a transpose: within a block of rows i, columns j go by the cache line, and what
+    one row of the block fetched serves the next ones. Needs plain loops over simple statements;
+    leaves their order otherwise. A product's kernel is `packed` after it where the chosen tiles
+    want their right operand packed, and `tiles` where not.
     """
+    if kernel.schedule == "product":
+        return _tiled_product(kernel, machine)
     if kernel.schedule != "rows":
         return kernel
     body: list[Statement] = []
     for statement in kernel.body:
         body.extend(_tiled(statement))
     return kernel.with_body(body)
+
+
+def _tiled_product(kernel: Kernel, machine: Machine) -> Kernel:
+    """The kernel with its product, which may stand in loops over a batch, in tiles."""
+    if not kernel.body:
+        return kernel
+    outer: list[For] = []
+    (loop,) = kernel.body
+    assert isinstance(loop, For)
+    product = plain_product(loop)
+    while product is None:
+        outer.append(loop)
+        (loop,) = loop.body
+        assert isinstance(loop, For)
+        product = plain_product(loop)
+    shape = _shape(product, machine)
+    body = tile_product(product, shape)
+    for around in reversed(outer):
+        body = [replace(around, body=tuple(body))]
+    return replace(kernel, body=tuple(body), schedule="packed" if shape.packed else "tiles")
+
+
+def _shape(product: PlainProduct, machine: Machine) -> TileShape:
+    """The tile that suits a product."""
+    _, right = product.operands
+    column = product.columns.var
+    contiguous = isinstance(right, Load) and right.buffer.flat(right.index).coefficient(column) == 1
+    rows, columns, depth = product.rows.stop, product.columns.stop, product.depth.stop
+    shape = choose.tile(rows, columns, depth, product.total.dtype, contiguous, machine)
+    if product.partial is None:
+        return replace(shape, depth=max(1, depth))
+    return shape
 
 
 def _tiled(statement: Statement) -> list[Statement]:

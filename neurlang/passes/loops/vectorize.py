@@ -9,12 +9,13 @@ the error stays within (2 + log2 n) eps sum |x|.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
+    Alloc,
     Expression,
     Fold,
     For,
@@ -29,6 +30,7 @@ from neurlang.ir.loops import (
     affine,
     defined_in,
     updated_in,
+    walk,
 )
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.columns import vectorize_columns
@@ -41,56 +43,50 @@ def vectorize(kernel: Kernel, machine: Machine) -> Kernel:
     Leaves alone what carries a value from one iteration to the next in any other way than a sum,
     product, maximum, minimum, `and` or `or`.
     """
-    if kernel.schedule == "columns":
-        return kernel.with_body(vectorize_columns(kernel.body, machine))
-    if kernel.schedule not in ("rows", "serial"):
-        return kernel
-    return kernel.with_body(_body(kernel.body, machine))
+    match kernel.schedule:
+        case "columns":
+            return kernel.with_body(vectorize_columns(kernel.body, machine))
+        case "rows" | "serial":
+            return kernel.with_body(_body(kernel.body, lambda body: choose.lanes(body, machine), 2))
+        case "tiles":
+            sums = next(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))
+            lanes = choose.sum_lanes(sums.dtype, machine)
+            return kernel.with_body(_body(kernel.body, lambda body: lanes, 1))
+        case _:
+            return kernel
 
 
-def _body(body: Sequence[Statement], machine: Machine) -> list[Statement]:
+Lanes = Callable[[Sequence[Statement]], int]
+
+
+def _body(body: Sequence[Statement], lanes: Lanes, least: int) -> list[Statement]:
+    """Innermost loops of `least` iterations or more as vectors."""
     result: list[Statement] = []
     for statement in body:
         if not isinstance(statement, For):
             result.append(statement)
         elif any(isinstance(inner, For) for inner in statement.body):
-            result.append(replace(statement, body=tuple(_body(statement.body, machine))))
+            result.append(replace(statement, body=tuple(_body(statement.body, lanes, least))))
+        elif statement.trips >= least:
+            result.extend(_loop(statement, lanes(statement.body)))
         else:
-            result.extend(_loop(statement, machine))
+            result.append(statement)
     return result
 
 
-def _loop(loop: For, machine: Machine) -> list[Statement]:
+def _loop(loop: For, lanes: int) -> list[Statement]:
     carried = {
         register: op
         for register, op in updated_in(loop.body).items()
         if register not in defined_in(loop.body)
     }
-    if "set" in carried.values() or loop.trips < 2 or loop.kind != "serial":
+    if "set" in carried.values() or loop.kind != "serial":
         return [loop]
-    lanes = choose.lanes(loop.body, machine)
     if carried:
         return _Reduction(loop, carried, lanes).statements()
-    return vector_map(loop, lanes, choose.unroll(loop.body))
-
-
-def vector_map(loop: For, lanes: int, unroll: int) -> list[Statement]:
-    """Vectors, `unroll` of them in an iteration, then single ones, the last masked."""
-    count = loop.stop - loop.start
-    main = loop.start + count // (lanes * unroll) * (lanes * unroll)
-    result: list[Statement] = []
-    if main > loop.start:
-        var = Var(loop.var.name, loop.start, main - 1)
-        body = _renewed(loop, var, lanes)
-        result.append(For(var, loop.start, main, lanes, "vector", body, unroll))
-    if main < loop.stop:
-        var = Var(loop.var.name, main, loop.stop - 1)
-        result.append(For(var, main, loop.stop, lanes, "vector", _renewed(loop, var, lanes)))
-    return result
-
-
-def _renewed(loop: For, var: Var, lanes: int) -> tuple[Statement, ...]:
-    return Rewriter({loop.var: affine(var)}, lanes=lanes, varying=[var]).body(loop.body)
+    var = Var(loop.var.name, loop.start, loop.stop - 1)
+    body = Rewriter({loop.var: affine(var)}, lanes=lanes, varying=[var]).body(loop.body)
+    return [For(var, loop.start, loop.stop, lanes, "vector", body)]
 
 
 class _Reduction:

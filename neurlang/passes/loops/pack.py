@@ -1,0 +1,209 @@
+"""Operands of products are copied into panels, in the order in which the tiles read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from neurlang.ir.loops import (
+    Affine,
+    Alloc,
+    Atom,
+    Buffer,
+    Expression,
+    For,
+    Kernel,
+    Let,
+    Literal,
+    Load,
+    Rewriter,
+    Statement,
+    Store,
+    Var,
+    affine,
+    depends_on,
+)
+from neurlang.ir.types import Shape
+from neurlang.passes.loops import choose
+from neurlang.passes.loops.products import Tile, factors, multiply_add, needed, tile_of
+
+LEFT, RIGHT = 0, 1
+
+
+def pack(kernel: Kernel) -> Kernel:
+    """Evaluate operands of a tiled product into panels, in front of the loops that reuse them.
+
+    The right operand of a `packed` kernel goes into panels as wide as a tile, for one block of
+    columns and one range of k: every tile then reads consecutive vectors. A left operand that is
+    computed (a cast, a scale) goes into rows of a panel, so that it is computed once and not for
+    every tile beside it. Leaves a kernel of `tiles`.
+    """
+    if kernel.schedule not in ("packed", "tiles"):
+        return kernel
+    body = _packed(kernel.body, kernel.schedule == "packed")
+    return replace(kernel, body=tuple(body), schedule="tiles")
+
+
+def _packed(body: Sequence[Statement], right: bool) -> list[Statement]:
+    """Find the two loops over tiles, and pack what they read in front of them."""
+    level = [statement for statement in body if isinstance(statement, For)]
+    places = _places(level, 2)
+    if not places:
+        return [_deeper(statement, right) for statement in body]
+    left = _Operand(LEFT, places[0].tile)
+    result: list[Statement] = list(level)
+    if left.is_computed and left.uses(level[0].var):
+        result = [replace(loop, body=tuple(_with_panel(loop.body, 1, LEFT))) for loop in level]
+    elif left.is_computed:
+        result = _with_panel(level, 2, LEFT)
+    return _with_panel(result, 2, RIGHT) if right else result
+
+
+def _deeper(statement: Statement, right: bool) -> Statement:
+    if not isinstance(statement, For):
+        return statement
+    return replace(statement, body=tuple(_packed(statement.body, right)))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A tile and the loops over tiles around it."""
+
+    loops: tuple[For, ...]
+    tile: Tile
+
+
+def _places(level: Sequence[Statement], height: int) -> list[_Place]:
+    """The tiles below some loops, `height` loops down; none where the tiles lie deeper."""
+    found: list[_Place] = []
+    for loop in level:
+        if not isinstance(loop, For):
+            continue
+        tile = tile_of(loop)
+        if height == 1 and tile is not None:
+            found.append(_Place((loop,), tile))
+        elif height > 1:
+            inner = _places(loop.body, height - 1)
+            found += [_Place((loop, *place.loops), place.tile) for place in inner]
+    return found
+
+
+class _Operand:
+    """One of the two elements that a tile multiplies, and what is named below it."""
+
+    def __init__(self, which: int, tile: Tile) -> None:
+        self.which = which
+        self.tile = tile
+        self.value = factors(tile.step.value)[which]
+        self.lets = needed(tile.lets, [self.value])
+
+    @property
+    def is_computed(self) -> bool:
+        return not isinstance(self.value, Load | Literal)
+
+    def uses(self, var: Var) -> bool:
+        changing: set[Atom] = {var}
+        for statement in self.lets:
+            assert isinstance(statement, Let)
+            if depends_on(statement.value, changing):
+                changing.add(statement.register)
+        return depends_on(self.value, changing)
+
+    def replaced(self, value: Expression) -> Tile:
+        """The tile with another expression in the operand's place."""
+        tile = self.tile
+        left, right = factors(tile.step.value)
+        operands = (value, right) if self.which == LEFT else (left, value)
+        step = replace(tile.step, value=multiply_add(*operands, Load(tile.sums, tile.step.index)))
+        columns = replace(tile.columns, body=(*needed(tile.lets, operands), step))
+        rows = replace(tile.rows, body=(columns,))
+        return replace(tile, depth=replace(tile.depth, body=(rows,)))
+
+
+def _with_panel(level: Sequence[Statement], height: int, which: int) -> list[Statement]:
+    """Loops over tiles that read one operand from a panel, and before them those that fill it."""
+    places = _places(level, height)
+    panel = _Panel(which, places)
+    readers = {id(place.loops[0]) for place in places}
+    before = [statement for statement in level if id(statement) not in readers]
+    loops = [panel.read_by(s, (), height) for s in level if isinstance(s, For) and id(s) in readers]
+    return [*before, Alloc(panel.buffer), *panel.fills(), *loops]
+
+
+class _Panel:
+    """The memory for one operand of all tiles below some loops."""
+
+    def __init__(self, which: int, places: Sequence[_Place]) -> None:
+        self.which = which
+        self.places = places
+        tile = places[0].tile
+        depth = tile.depth.stop
+        extent = 1 + max((self._start(place) + affine(self._along(place))).high for place in places)
+        if which == RIGHT:
+            width = tile.columns.stop
+            shape: Shape = (-(-extent // width), depth, width)
+        else:
+            shape = (extent, choose.panel_pitch(depth))
+        self.buffer = Buffer("panel" if which == RIGHT else "rows", tile.sums.dtype, shape)
+
+    def _own(self, place: _Place) -> list[For]:
+        """The loops over tiles that the operand depends on."""
+        operand = _Operand(self.which, place.tile)
+        return [loop for loop in place.loops if operand.uses(loop.var)]
+
+    def _start(self, place: _Place) -> Affine:
+        """The tile's first row or column, counted from the panel's."""
+        return sum((affine(loop.var) for loop in self._own(place)), Affine())
+
+    def _along(self, place: _Place) -> Var:
+        """The variable that counts the tile's rows, or its columns."""
+        tile = place.tile
+        return tile.columns.var if self.which == RIGHT else tile.rows.var
+
+    def _index(self, place: _Place) -> tuple[Affine]:
+        """Where the element of one step of a tile lies in the panel."""
+        start, along = self._start(place), affine(self._along(place))
+        k = affine(place.tile.depth.var)
+        if self.which == LEFT:
+            return ((start + along) * self.buffer.shape[1] + k,)
+        _, depth, width = self.buffer.shape
+        return (start * depth + k * width + along,)
+
+    def fills(self) -> list[Statement]:
+        """Loops that evaluate the operand into the panel, each part of it once."""
+        done: set[tuple[int, ...]] = set()
+        result: list[Statement] = []
+        for place in self.places:
+            own = self._own(place)
+            key = tuple(loop.start for loop in own)
+            if key not in done:
+                done.add(key)
+                result += self._fill(place, own)
+        return result
+
+    def _fill(self, place: _Place, own: Sequence[For]) -> list[Statement]:
+        tile = place.tile
+        operand = _Operand(self.which, tile)
+        body: list[Statement] = [
+            *operand.lets,
+            Store(self.buffer, self._index(place), operand.value),
+        ]
+        inner = [tile.depth, tile.columns] if self.which == RIGHT else [tile.rows, tile.depth]
+        for loop in reversed([*own, *inner]):
+            var = replace(loop.var)
+            body = [replace(loop, var=var, body=Rewriter({loop.var: affine(var)}).body(body))]
+        return body
+
+    def read_by(self, loop: For, around: tuple[For, ...], height: int) -> For:
+        """A loop over tiles whose operand is read from the panel."""
+        loops = (*around, loop)
+        tile = tile_of(loop)
+        if height == 1 and tile is not None:
+            operand = _Operand(self.which, tile)
+            load = Load(self.buffer, self._index(_Place(loops, tile)))
+            return replace(loop, body=operand.replaced(load).body())
+        body = [
+            self.read_by(inner, loops, height - 1) if isinstance(inner, For) else inner
+            for inner in loop.body
+        ]
+        return replace(loop, body=tuple(body)) if height > 1 else loop

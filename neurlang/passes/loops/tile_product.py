@@ -1,0 +1,160 @@
+"""Products run in tiles: what one tile reads is used many times before it leaves the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from neurlang.ir.access import Indices
+from neurlang.ir.loops import (
+    Affine,
+    Atom,
+    Buffer,
+    For,
+    Let,
+    Load,
+    Rewriter,
+    Statement,
+    Store,
+    Var,
+    affine,
+)
+from neurlang.passes.loops.choose import TileShape
+from neurlang.passes.loops.products import PlainProduct, Tile, multiply_add, strips
+
+
+def tile_product(product: PlainProduct, shape: TileShape) -> list[Statement]:
+    """The loops of a product in blocks of columns, ranges of k, and tiles of rows by columns.
+
+    Between ranges of k the sums of a tile wait in the result. Rows run around columns, so that a
+    block of the right operand is used by all rows in turn; with `shape.stream` columns run around
+    rows, so that it is read once.
+    """
+    return _Tiling(product, shape).statements()
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of k that one visit of a tile adds up, `repeats` times in a row."""
+
+    start: int
+    length: int
+    repeats: int
+    first: bool
+    last: bool
+
+
+def _spans(depth: int, length: int) -> list[Span]:
+    """Ranges of k: the first, those between, the last, which may be shorter."""
+    count = -(-depth // length) if depth else 1
+    if count == 1:
+        return [Span(0, depth, 1, True, True)]
+    result = [Span(0, length, 1, True, False)]
+    if count > 2:
+        result.append(Span(length, length, count - 2, False, False))
+    start = (count - 1) * length
+    return [*result, Span(start, depth - start, 1, False, True)]
+
+
+class _Tiling:
+    def __init__(self, product: PlainProduct, shape: TileShape) -> None:
+        self.product = product
+        self.shape = shape
+
+    def statements(self) -> list[Statement]:
+        columns = self.product.columns.stop
+        if columns <= self.shape.block:
+            return self._block(Affine(), columns)
+        return strips("jc", columns, self.shape.block, self._block)
+
+    def _block(self, first: Affine, columns: int) -> list[Statement]:
+        """Some columns: the ranges of k, one after the other."""
+        spans = _spans(self.product.depth.stop, self.shape.depth)
+        if len(spans) == 1:
+            return self._tiles(first, columns, spans[0], Affine())
+        result: list[Statement] = []
+        for span in spans:
+            stop = span.start + span.repeats * span.length
+            var = Var("kc", span.start, stop - span.length)
+            body = tuple(self._tiles(first, columns, span, affine(var)))
+            result.append(For(var, span.start, stop, span.length, "serial", body))
+        return result
+
+    def _tiles(self, first: Affine, columns: int, span: Span, k: Affine) -> list[Statement]:
+        """All tiles of a block of columns, for one range of k."""
+        rows = self.product.rows.stop
+        height, width = min(self.shape.rows, rows), self.shape.columns
+
+        def tile(i: Affine, j: Affine, h: int, w: int) -> Sequence[Statement]:
+            return _TileMaker(self.product, i, first + j, k).tile(h, w, span).body()
+
+        def across(i: Affine, h: int) -> list[Statement]:
+            return strips("j", columns, width, lambda j, w: tile(i, j, h, w))
+
+        def down(j: Affine, w: int) -> list[Statement]:
+            return strips("i", rows, height, lambda i, h: tile(i, j, h, w))
+
+        if self.shape.stream:
+            return strips("j", columns, width, down)
+        return strips("i", rows, height, across)
+
+
+class _TileMaker:
+    """One tile: the plain loops' body, at a place that starts at (row, column) and k."""
+
+    def __init__(self, product: PlainProduct, row: Affine, column: Affine, k: Affine) -> None:
+        self.product = product
+        self.row = row
+        self.column = column
+        self.k = k
+
+    def tile(self, rows: int, columns: int, span: Span) -> Tile:
+        sums = Buffer("tile", self.product.total.dtype, (rows, columns))
+        k = Var("k", 0, max(0, span.length - 1))
+        start = _each(sums, lambda at: self._start(sums, at, span))
+        step = _each(sums, lambda at: self._step(sums, at, k))
+        finish = _each(sums, lambda at: self._finish(sums, at, span))
+        return Tile(sums, start, For(k, 0, span.length, 1, "serial", (step,)), finish)
+
+    def _place(self, at: Indices) -> dict[Atom, Affine]:
+        """Where an element of the tile lies in the whole product."""
+        r, column = at
+        rows, columns = self.product.rows.var, self.product.columns.var
+        return {rows: self.row + r, columns: self.column + column}
+
+    def _start(self, sums: Buffer, at: Indices, span: Span) -> list[Statement]:
+        if span.first:
+            return [Store(sums, at, self.product.zero)]
+        waiting = self._waiting(at)
+        return [Store(sums, at, Load(waiting.buffer, waiting.index))]
+
+    def _step(self, sums: Buffer, at: Indices, k: Var) -> list[Statement]:
+        table = self._place(at)
+        table[self.product.depth.var] = self.k + affine(k)
+        rewriter = Rewriter(table)
+        lets = rewriter.body(self.product.lets)
+        left, right = (rewriter.expression(operand) for operand in self.product.operands)
+        return [*lets, Store(sums, at, multiply_add(left, right, Load(sums, at)))]
+
+    def _finish(self, sums: Buffer, at: Indices, span: Span) -> list[Statement]:
+        total = Load(sums, at)
+        if not span.last:
+            waiting = self._waiting(at)
+            return [Store(waiting.buffer, waiting.index, total)]
+        after = (Let(self.product.total, total), *self.product.after)
+        return list(Rewriter(self._place(at)).body(after))
+
+    def _waiting(self, at: Indices) -> Store:
+        """Where the sum of an element waits between two ranges of k."""
+        partial = self.product.partial
+        assert partial is not None, "the sums have no place to wait: the range of k must be whole"
+        found = Rewriter(self._place(at)).indices(partial.index)
+        return Store(partial.buffer, found, partial.value)
+
+
+def _each(sums: Buffer, body: Callable[[Indices], Sequence[Statement]]) -> For:
+    """Statements for every element of a tile."""
+    rows, columns = sums.shape
+    r, column = Var("r", 0, rows - 1), Var("l", 0, columns - 1)
+    inner = For(column, 0, columns, 1, "serial", tuple(body((affine(r), affine(column)))))
+    return For(r, 0, rows, 1, "serial", (inner,))

@@ -1,0 +1,180 @@
+"""What lies across the loops is read in vectors and transposed in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from neurlang.codegen.machine import Machine
+from neurlang.ir.loops import (
+    Affine,
+    Alloc,
+    Atom,
+    Buffer,
+    Expression,
+    For,
+    Kernel,
+    Let,
+    Load,
+    Ref,
+    Register,
+    Rewriter,
+    Statement,
+    Store,
+    Transpose,
+    Update,
+    Var,
+    affine,
+    expressions_of,
+    parts,
+)
+from neurlang.ir.types import BOOL
+from neurlang.passes.loops import choose
+from neurlang.passes.loops.products import strips
+
+
+def transpose(kernel: Kernel, machine: Machine) -> Kernel:
+    """Two loops that read an array along the outer one run over squares, one vector wide.
+
+    A square of what lies across is loaded in vectors along the outer loop and transposed, and the
+    inner loop then reads its rows. What follows is written out on the registers where it is short,
+    and else reads them from scratch. Edges that fill no square stay as they are.
+    """
+    if kernel.schedule not in ("rows", "tiles"):
+        return kernel
+    return kernel.with_body(_body(kernel.body, machine))
+
+
+def _body(body: Sequence[Statement], machine: Machine) -> list[Statement]:
+    result: list[Statement] = []
+    for statement in body:
+        match statement:
+            case For(body=(For() as inner,)) if loads := _across(statement, inner):
+                lanes = choose.lanes(inner.body, machine)
+                result += _Squares(statement, inner, loads, lanes).statements()
+            case For():
+                result.append(replace(statement, body=tuple(_body(statement.body, machine))))
+            case _:
+                result.append(statement)
+    return result
+
+
+def _across(outer: For, inner: For) -> list[Load]:
+    """The loads that go along the outer loop and across the inner one, where squares can serve."""
+    simple = not any(isinstance(s, For | Update | Alloc) for s in inner.body)
+    if not simple or (outer.kind, inner.kind, outer.step, inner.step) != ("serial", "serial", 1, 1):
+        return []
+    found: dict[Load, None] = {}
+    for statement in inner.body:
+        for expression in expressions_of(statement):
+            for part in parts(expression):
+                if isinstance(part, Load) and part.dtype != BOOL:
+                    flat = part.buffer.flat(part.index)
+                    if flat.coefficient(outer.var) == 1 and abs(flat.coefficient(inner.var)) > 1:
+                        found[part] = None
+    return list(found)
+
+
+class _Squares:
+    def __init__(self, outer: For, inner: For, loads: Sequence[Load], lanes: int) -> None:
+        self.outer = outer
+        self.inner = inner
+        self.loads = loads
+        self.lanes = lanes
+        work = choose.cost(inner.body) * lanes
+        self.written_out = work <= choose.SQUARE_LIMIT
+
+    def statements(self) -> list[Statement]:
+        lanes = self.lanes
+        if min(self.outer.trips, self.inner.trips) < lanes:
+            return [self.outer]
+
+        def across(x: Affine, height: int) -> list[Statement]:
+            def square(y: Affine, width: int) -> list[Statement]:
+                if (height, width) == (lanes, lanes):
+                    return self._square(x, y)
+                return [self._plain(x, y, height, width)]
+
+            return strips(self.inner.var.name, self.inner.trips, lanes, square)
+
+        return strips(self.outer.var.name, self.outer.trips, lanes, across)
+
+    def _moved(self, x: Affine, y: Affine) -> dict[Atom, Affine]:
+        return {self.outer.var: x + self.outer.start, self.inner.var: y + self.inner.start}
+
+    def _plain(self, x: Affine, y: Affine, height: int, width: int) -> For:
+        """Both loops over a part that is no square."""
+        i, j = Var(self.outer.var.name, 0, height - 1), Var(self.inner.var.name, 0, width - 1)
+        body = Rewriter(self._moved(x + affine(i), y + affine(j))).body(self.inner.body)
+        return For(i, 0, height, 1, "serial", (For(j, 0, width, 1, "serial", body),))
+
+    def _square(self, x: Affine, y: Affine) -> list[Statement]:
+        """The loads of a square, transposed, and the loops that read them."""
+        result: list[Statement] = []
+        rows: dict[Load, Register | Buffer] = {}
+        for number, load in enumerate(self.loads):
+            square = Register(f"square{number}", load.dtype, self.lanes, (self.lanes,))
+            column, lane = self._var("c"), self._var("lane")
+            index = Rewriter(self._moved(x + affine(lane), y + affine(column))).indices(load.index)
+            let = Let(square, Load(load.buffer, index), (affine(column),))
+            result += [self._each(column, self._vector(lane, [let])), Transpose(square)]
+            rows[load] = square
+            if not self.written_out:
+                scratch = Buffer(square.name, load.dtype, (self.lanes, self.lanes))
+                rows[load] = scratch
+                result += self._stored(square, scratch)
+        return [*result, self._reads(x, y, rows)]
+
+    def _stored(self, square: Register, scratch: Buffer) -> list[Statement]:
+        row, lane = self._var("r"), self._var("lane")
+        at = (affine(row), affine(lane))
+        store = Store(scratch, at, Ref(square, (affine(row),)))
+        return [Alloc(scratch), self._each(row, self._vector(lane, [store]))]
+
+    def _reads(self, x: Affine, y: Affine, rows: dict[Load, Register | Buffer]) -> For:
+        """What the inner loop did, for the rows of the square."""
+        row, lane = self._var("r"), self._var("lane")
+        table = self._moved(x + affine(row), y + affine(lane))
+        if self.written_out:
+            rewriter = _FromSquares(table, rows, row, lane, self.lanes, [lane])
+            return self._each(row, self._vector(lane, rewriter.body(self.inner.body)))
+        rewriter = _FromSquares(table, rows, row, lane)
+        body = rewriter.body(self.inner.body)
+        inner = For(lane, 0, self.lanes, 1, "serial", body)
+        return For(row, 0, self.lanes, 1, "serial", (inner,))
+
+    def _var(self, name: str) -> Var:
+        return Var(name, 0, self.lanes - 1)
+
+    def _vector(self, lane: Var, body: Sequence[Statement]) -> For:
+        return For(lane, 0, self.lanes, self.lanes, "vector", tuple(body))
+
+    def _each(self, var: Var, statement: Statement) -> For:
+        return For(var, 0, self.lanes, 1, "unroll", (statement,))
+
+
+class _FromSquares(Rewriter):
+    """Copies statements that read rows of transposed squares."""
+
+    def __init__(
+        self,
+        atoms: dict[Atom, Affine],
+        rows: dict[Load, Register | Buffer],
+        row: Var,
+        lane: Var,
+        lanes: int = 1,
+        varying: Sequence[Atom] = (),
+    ) -> None:
+        registers = [found for found in rows.values() if isinstance(found, Register)]
+        super().__init__(atoms, lanes=lanes, varying=[*varying, *registers])
+        self.rows = rows
+        self.row = row
+        self.lane = lane
+
+    def expression(self, expression: Expression) -> Expression:
+        if isinstance(expression, Load) and expression in self.rows:
+            found = self.rows[expression]
+            if isinstance(found, Buffer):
+                return Load(found, (affine(self.row), affine(self.lane)))
+            return Ref(found, (affine(self.row),))
+        return super().expression(expression)

@@ -1,0 +1,193 @@
+"""tile, pack, vectorize, unroll, parallelize on products: after each one the same bits.
+
+The oracle is NumPy for the plain loops, and the plain loops for what the passes make of them: a
+product adds over k in order, so that no pass may change a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neurlang as nl
+from neurlang import pipeline
+from neurlang.ir.loops import Alloc, For, Kernel, Load, Store, expressions_of, parts, walk
+from neurlang.ir.loops_interpret import interpret_kernel
+from neurlang.ir.loops_verify import verify_kernel
+from neurlang.lower.program import lower, own_outputs
+from neurlang.passes import GRAPH_PASSES, LOOP_PASSES
+from neurlang.passes.graph.group import group
+from neurlang.passes.loops import choose
+from neurlang.passes.loops.tile import tile
+from neurlang.passes.loops.transpose import transpose
+from neurlang.passes.loops.vectorize import vectorize
+
+GENERATOR = np.random.default_rng(0)
+
+
+def floats(*shape: int) -> Any:
+    return GENERATOR.standard_normal(shape).astype(np.float32)
+
+
+PRODUCTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "in place": (lambda a, b: a @ b, (floats(7, 9), floats(9, 21))),
+    "right transposed": (lambda a, b: a @ b.T, (floats(7, 9), floats(21, 9))),
+    "left transposed": (lambda a, b: a.T @ b, (floats(9, 7), floats(9, 21))),
+    "batch": (lambda a, b: a @ b, (floats(2, 3, 4, 5), floats(2, 3, 5, 6))),
+    "ranges of k": (lambda a, b: a @ b, (floats(18, 50), floats(50, 40))),
+    "few rows": (lambda a, b: a @ b, (floats(3, 50), floats(50, 40))),
+    "computed operands": (
+        lambda a, b: (a * 2 - 1) @ (b * np.float32(0.5)).T,
+        (floats(18, 50), floats(40, 50)),
+    ),
+    "computed left operand": (lambda a, b: (a * a) @ b, (floats(3, 50), floats(50, 40))),
+    "short epilogue": (
+        lambda a, b, c: np.maximum(a @ b + c, 0),
+        (floats(18, 50), floats(50, 40), floats(40)),
+    ),
+    "long epilogue": (
+        lambda a, b, c: np.tanh(a @ b + c) * (a @ b),
+        (floats(18, 50), floats(50, 40), floats(40)),
+    ),
+    "another dtype": (lambda a, b: (a @ b) > 0, (floats(18, 50), floats(50, 40))),
+    "integers": (
+        lambda a, b: a @ b,
+        (GENERATOR.integers(-9, 9, (5, 7)), GENERATOR.integers(-9, 9, (7, 11))),
+    ),
+    "bools": (lambda a, b: a @ b, (floats(5, 7) > 0, floats(7, 11) > 1)),
+}
+
+
+@pytest.fixture
+def small_caches(monkeypatch: pytest.MonkeyPatch) -> pipeline.Target:
+    """A target whose caches and ranges are so small that these products need all schedules."""
+    monkeypatch.setattr(choose, "LONGEST_DEPTH", 16)
+    monkeypatch.setattr(choose, "STREAM_DEPTH", 16)
+    monkeypatch.setattr(choose, "STREAM_ROWS", 4)
+    monkeypatch.setattr(choose, "PARALLEL_WORK", 1000)
+    target = pipeline.current_target()
+    return replace(target, machine=replace(target.machine, l2=4096, vector_bits=128))
+
+
+def plain_kernel(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Kernel, Any]:
+    """The kernel of a function's first product, before any loop pass, and what it reads."""
+    graph = nl.jit(function).trace(*arguments).graph
+    for apply in GRAPH_PASSES:
+        graph = apply(graph)
+    graph = own_outputs(graph)
+    program = lower(graph, group(graph))
+    memory = dict(zip(program.inputs, arguments))
+    for step in program.steps:
+        assert isinstance(step, Kernel)
+        if step.schedule == "product":
+            return step, memory
+        memory.update(values(step, memory))
+    raise AssertionError("no product")
+
+
+def values(kernel: Kernel, memory: Any) -> Any:
+    """What a kernel stores, by the loop interpreter."""
+    verify_kernel(kernel)
+    outputs = {buffer: np.zeros(buffer.shape, buffer.dtype) for buffer in kernel.outputs}
+    assert interpret_kernel(kernel, {**memory, **outputs}) == 0
+    return outputs
+
+
+def applied(apply: Callable[..., Kernel], kernel: Kernel, target: pipeline.Target) -> Kernel:
+    if apply in (tile, transpose, vectorize):
+        return apply(kernel, target.machine)
+    return apply(kernel)
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_every_pass_keeps_every_bit(name: str, small_caches: pipeline.Target) -> None:
+    kernel, memory = plain_kernel(*PRODUCTS[name])
+    wanted = values(kernel, memory)
+    for apply in LOOP_PASSES:
+        kernel = applied(apply, kernel, small_caches)
+        for found, expected in zip(values(kernel, memory).values(), wanted.values(), strict=True):
+            np.testing.assert_array_equal(found, expected, err_msg=f"{apply.__name__}\n{kernel}")
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("left_out", [apply.__name__ for apply in LOOP_PASSES])
+def test_any_pass_can_be_left_out(name: str, left_out: str, small_caches: pipeline.Target) -> None:
+    kernel, memory = plain_kernel(*PRODUCTS[name])
+    wanted = values(kernel, memory)
+    for apply in LOOP_PASSES:
+        if apply.__name__ != left_out:
+            kernel = applied(apply, kernel, small_caches)
+    for found, expected in zip(values(kernel, memory).values(), wanted.values(), strict=True):
+        np.testing.assert_array_equal(found, expected, err_msg=f"without {left_out}\n{kernel}")
+
+
+@pytest.mark.parametrize("name", [name for name in PRODUCTS if "epilogue" not in name])
+def test_the_plain_loops_give_what_numpy_gives(name: str) -> None:
+    function, arguments = PRODUCTS[name]
+    kernel, memory = plain_kernel(function, arguments)
+    wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arguments]
+    (found,) = values(kernel, memory).values()
+    expected = function(*wide)
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=0, atol=2e-5)
+
+
+def scheduled(name: str, target: pipeline.Target) -> Kernel:
+    kernel, _ = plain_kernel(*PRODUCTS[name])
+    for apply in LOOP_PASSES:
+        kernel = applied(apply, kernel, target)
+    return kernel
+
+
+def scratch(kernel: Kernel) -> set[str]:
+    return {s.buffer.name for s in walk(kernel.body) if isinstance(s, Alloc)}
+
+
+def test_which_operands_are_packed(small_caches: pipeline.Target) -> None:
+    assert scratch(scheduled("in place", small_caches)) == set()
+    assert scratch(scheduled("few rows", small_caches)) == set()
+    assert scratch(scheduled("ranges of k", small_caches)) == {"panel"}
+    assert scratch(scheduled("right transposed", small_caches)) == {"panel"}
+    assert scratch(scheduled("computed operands", small_caches)) == {"panel", "rows"}
+    assert scratch(scheduled("computed left operand", small_caches)) == {"rows"}
+
+
+def test_a_computed_operand_is_computed_once_a_block(small_caches: pipeline.Target) -> None:
+    """Nothing but multiply-adds in the loops over k."""
+    kernel = scheduled("computed operands", small_caches)
+    for loop in walk(kernel.body):
+        if isinstance(loop, For) and loop.var.name == "k" and loop.kind == "serial":
+            used = {
+                part.op
+                for statement in walk(loop.body)
+                if not isinstance(statement, Store)
+                for expression in expressions_of(statement)
+                for part in parts(expression)
+                if hasattr(part, "op")
+            }
+            assert used <= {"fma"}
+
+
+def test_a_long_epilogue_stands_once_a_tile(small_caches: pipeline.Target) -> None:
+    """It reads the tile from scratch; a short one is written out on registers."""
+    assert "tile" in scratch(scheduled("long epilogue", small_caches))
+    assert "tile" not in scratch(scheduled("short epilogue", small_caches))
+
+
+def test_sums_wait_in_the_result_between_ranges(small_caches: pipeline.Target) -> None:
+    kernel = scheduled("ranges of k", small_caches)
+    (out,) = kernel.outputs
+    loads = [
+        part
+        for statement in walk(kernel.body)
+        for expression in expressions_of(statement)
+        for part in parts(expression)
+        if isinstance(part, Load) and part.buffer is out
+    ]
+    assert loads
+    whole = scheduled("another dtype", small_caches)  # a bool cannot hold a sum
+    assert whole.outputs[0].dtype == np.bool_
+    assert not any(isinstance(s, For) and s.var.name == "kc" for s in walk(whole.body))
