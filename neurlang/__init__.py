@@ -14,6 +14,7 @@ from neurlang.errors import (
     MutationError,
     NeurlangError,
     OptionError,
+    RangeError,
     ShapeError,
     SideEffectError,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import neurlang
 from neurlang.arguments import CommandError, load_function, placeholders
-from neurlang.bench import as_json, choose_cases, measure_all, report, table
+from neurlang.bench import WrongResult, as_json, choose_cases, measure_all, report, table
 from neurlang.codegen.machine import available_cores
 from neurlang.doctor import examine, self_test
 from neurlang.errors import InternalError, NeurlangError
@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CommandError, NeurlangError) as error:
         print(f"neurlang: {error}", file=sys.stderr)
         return 2
+    except WrongResult as error:
+        print(f"neurlang: {error}", file=sys.stderr)
+        return 1
     except InternalError as error:
         print(f"neurlang: a bug of neurlang's own: {error}", file=sys.stderr)
         return 1

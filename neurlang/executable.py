@@ -21,7 +21,6 @@ from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY
 from neurlang.codegen.entry import EntrySignature
 from neurlang.codegen.pool import parallel_address
 from neurlang.codegen.program import EXPORTS
-from neurlang.errors import IndexingError
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
@@ -39,6 +38,7 @@ from neurlang.pipeline import (
     store_code,
 )
 from neurlang.runtime.call import (
+    EntryMiss,
     Kind,
     Result,
     call_program,
@@ -76,9 +76,9 @@ class Executable:
         for position, array in enumerate(self.captured):
             cells[position] = array.ctypes.data
         self.address = self.library["program"]
-        self.entry = None
+        self.entry: Callable[..., Any] | None = None
         if entry is not None:
-            self.entry = make_entry(self.library["entry"], dispatcher or self.run)
+            self.entry = make_entry(self.library["entry"], dispatcher or self.refuse)
         release = ctypes.CFUNCTYPE(None)(self.library["release"])
         weakref.finalize(self, _release, release, self.library)
 
@@ -93,12 +93,15 @@ class Executable:
         results = tuple(array if array.ndim else array[()] for array in outputs)
         return results[0] if len(results) == 1 else results
 
+    def refuse(self, *leaves: Any) -> Any:
+        """What the native entry does with leaves that it does not take, unless told otherwise."""
+        raise EntryMiss
+
     def fail(self, status: int) -> None:
         """Raise what a program's status says."""
         if status == OUT_OF_MEMORY:
             raise MemoryError("a compiled program could not allocate memory")
-        failure = self.failures[status - FIRST_FAILURE]
-        raise IndexingError(failure.message, where=failure.where, hint=failure.hint)
+        raise self.failures[status - FIRST_FAILURE].error()
 
 
 def _release(release: Callable[[], None], library: Library) -> None:
@@ -173,8 +176,11 @@ counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
 def entry_signature(
     specs: Sequence[LeafSpec], graph: Graph, result: Result
 ) -> EntrySignature | None:
-    """The native entry for these leaves; None where this Python has none."""
+    """The native entry for these leaves; None where this Python has none, and for other orders of
+    axes: a program reads those transposed, and an array of that shape must not be taken for one."""
     if not native_entry_available() or not graph.outputs:
+        return None
+    if any(spec.order is not None for spec in specs):
         return None
     inputs = []
     for spec, param in zip(specs, graph.params):
@@ -238,7 +244,8 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
     if settings.get("disable_jit"):
         results = interpret(graph, *values)
         return results if isinstance(results, tuple) else (results,)
-    key = cache_key(graph, target, None)
+    # what is to be dumped must be compiled for it, once
+    key = f"{cache_key(graph, target, None)} {settings.get('dump')} {settings.get('dump_dir')}"
     with _lock:
         found = _shared.get(key)
         if found is None:

@@ -20,9 +20,9 @@ from neurlang import settings
 from neurlang.errors import ArgumentError, OptionError
 from neurlang.frontend.array import set_executor
 from neurlang.frontend.signature import (
+    Binder,
     Call,
     LeafSpec,
-    bind,
     difference,
     leaf_specs,
     normalized,
@@ -35,6 +35,7 @@ from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.fold_constants import LARGEST
+from neurlang.runtime.call import EntryMiss
 from neurlang.settings import STAGES, contexts, in_force
 from neurlang.stages import Compiled, Lowered, Traced
 
@@ -73,7 +74,7 @@ class _Program:
 
     def __init__(self, owner: JitFunction, call: Call, specs: tuple[LeafSpec, ...]) -> None:
         self.owner = owner
-        self.call = replace(call, leaves=())  # a program keeps no argument alive
+        self.call = call._replace(leaves=())  # a program keeps no argument alive
         self.specs = specs
         self.lock = threading.Lock()
         settings.check_all()
@@ -81,6 +82,7 @@ class _Program:
         self.traced: TracedCall | None = None
         self.executable: Executable | None = None
         self.entry: Callable[..., Any] | None = None  # where it may be called without unpacking
+        self.natural = False  # whether the native entry returns what the function does
 
     def trace(self) -> TracedCall:
         owner = self.owner
@@ -117,14 +119,29 @@ class _Program:
             entry = backend().entry_signature(self.specs, traced.graph, kind)
             code = backend().compile_graph(traced.graph, self.target, entry, self.owner.use_disk)
             count = len(traced.graph.outputs)
-            natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
-            flat = self.positional() and natural
-            dispatcher = self.owner._dispatch if flat else None
+            self.natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
+            flat = self.positional() and self.natural and not traced.narrowed
+            dispatcher = self.dispatch if flat else None
             built = backend().Executable(code, traced.graph, entry, dispatcher)
-            # what must be checked at every call goes through `run`
-            self.entry = built.entry if flat and not traced.narrowed else None
+            self.entry = built.entry if flat else None
             self.executable = built
             return True
+
+    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
+        """Where the native entry hands on calls that it does not take.
+
+        A method of the program: whoever is inside the entry holds it, so that the code stays linked
+        when the function forgets the program meanwhile.
+        """
+        return self.owner._dispatch(*args, **kwargs)
+
+    def run_again(self, leaves: Sequence[Any]) -> Any:
+        """Call with leaves that may be of this signature; EntryMiss where they are not."""
+        assert self.traced is not None and self.executable is not None
+        assert self.executable.entry is not None
+        results = self.executable.entry(*leaves)
+        self.traced.check(leaves)  # now that they are known to be of this signature
+        return results if self.natural else unflatten(self.traced.structure, results)
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """Call with leaves of this signature."""
@@ -202,12 +219,14 @@ class JitFunction:
             self.__name__ = self.__qualname__ = type(function).__name__
         self.signature = _signature_of(function)
         self.static = _static_names(self.signature, static_argnames, static_argnums)
+        self.binder = Binder(function, self.static, self.signature)
         _check_options(threads, fast_math, cache)
         self.threads = threads
         self.fast_math = fast_math
         self.use_disk = cache
         self.lock = threading.Lock()
         self.programs: dict[Any, _Program] = {}
+        self.latest: dict[Any, _Program] = {}  # of each structure of arguments, the last one run
         self.entry: Callable[..., Any] = self._dispatch  # for calls without overrides
         self.calls = 0
         self.unusual = 0  # calls that are no hits
@@ -231,16 +250,35 @@ class JitFunction:
     def _dispatch(self, *args: Any, **kwargs: Any) -> Any:
         """The whole way: find the program for the arguments, make it where there is none."""
         self.unusual += 1
-        call = bind(self.__wrapped__, self.static, args, kwargs, self.signature)
+        call = self.binder.bind(args, kwargs)
         if current_trace() is not None:
             return self.__wrapped__(*args, **kwargs)
+        latest = None if in_force() else self.latest.get(call.key())
+        if latest is not None:
+            try:
+                results = latest.run_again(call.leaves)
+            except EntryMiss:
+                pass  # other leaves; or a failure, which is looked into below
+            else:
+                self.unusual -= 1
+                return results
+        return self._find_and_run(call)
+
+    def _find_and_run(self, call: Call) -> Any:
+        """The program for the arguments, made where there is none; the next call tries it first."""
         program = self._program(call)
         if settings.get("disable_jit"):
             return program.interpret(call.leaves)
         self.unusual -= not program.build()
-        if program.entry is not None and not in_force():
-            self.entry = program.entry
+        if not in_force():
+            self._remember(program)
         return program.run(call.leaves)
+
+    def _remember(self, program: _Program) -> None:
+        if program.entry is not None:
+            self.entry = program.entry
+        elif program.executable is not None and program.executable.entry is not None:
+            self.latest[program.call.key()] = program
 
     def _program(self, call: Call) -> _Program:
         """The program for a call, traced."""
@@ -268,7 +306,7 @@ class JitFunction:
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """The graph for arguments of these shapes and dtypes (arrays or `ShapeDtype`s)."""
-        call = bind(self.__wrapped__, self.static, args, kwargs, self.signature)
+        call = self.binder.bind(args, kwargs)
         program = self._program(call)
         traced = program.trace()
 
@@ -283,7 +321,7 @@ class JitFunction:
         _generate(made)
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            call = bind(self.__wrapped__, self.static, args, kwargs, self.signature)
+            call = self.binder.bind(args, kwargs)
             specs = leaf_specs(call, self.signature)
             if call.key() != program.call.key() or not all(
                 map(LeafSpec.fits, specs, program.specs)
@@ -324,6 +362,7 @@ class JitFunction:
         """Forget this function's programs."""
         with self.lock:
             self.programs.clear()
+            self.latest.clear()
             self.entry = self._dispatch
             self.calls = self.unusual = 0
 

@@ -224,6 +224,9 @@ def add_binary(g: Generator) -> None:
     args = [left, g.like(left.shape, left.dtype)]
     if g.random.random() < 0.3:
         args.reverse()
+    if op.name == "pow" and left.dtype.kind == "i":  # a negative exponent is an error
+        largest = make_constant(left.dtype.type(np.iinfo(left.dtype).max), args[1].type)
+        args[1] = g.add("and", [args[1], g.listed(largest)])
     g.add(op.name, args)
 
 

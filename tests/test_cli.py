@@ -97,14 +97,19 @@ def test_doctor_finds_all_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in text for name in PROGRAMS)
 
 
-def test_doctor_fails_when_a_program_is_wrong(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def wrong_program() -> NamedProgram:
+    """One that does something else when it is compiled."""
+
     def depends_on_type(x: np.ndarray) -> object:
         return x + (1.0 if isinstance(x, np.ndarray) else 2.0)
 
-    wrong = NamedProgram("wrong", depends_on_type, lambda random, n: (random.random(n),), 9, 9)
-    monkeypatch.setattr(doctor, "PROGRAMS", {"wrong": wrong})
+    return NamedProgram("wrong", depends_on_type, lambda random, n: (random.random(n),), 9, 9)
+
+
+def test_doctor_fails_when_a_program_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "PROGRAMS", {"wrong": wrong_program()})
     assert main(["doctor"]) == 1
     assert "differs from NumPy" in capsys.readouterr().out
 
@@ -123,6 +128,15 @@ def test_bench_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert all(rate > 0 for rate in written["peaks"]["flops"].values())
     root = ElementTree.parse(plot).getroot()
     assert len([e for e in root if e.tag.endswith("circle")]) == 2
+
+
+def test_bench_fails_when_a_result_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "PROGRAMS", {"wrong": wrong_program()})
+    assert main(["bench", "wrong"]) == 1
+    errors = capsys.readouterr().err
+    assert "wrong: compiled and NumPy differ by" in errors and "Traceback" not in errors
 
 
 def test_largest_error_sees_every_kind_of_difference() -> None:

@@ -16,7 +16,7 @@ import pytest
 from expected_error import expected_error
 
 import neurlang as nl
-from neurlang.errors import RangeError
+from neurlang import errors
 from neurlang.frontend.trace import current_trace
 
 error = functools.partial(expected_error, __file__)
@@ -164,7 +164,7 @@ def test_subclasses_that_compute_otherwise() -> None:
 
 def test_integers_beyond_64_bits() -> None:
     with error(
-        RangeError,
+        nl.RangeError,
         f"argument y is {2**64}, which does not fit 64 bits",
         "large",
         "pass a float, or np.uint64(x) where it is below 2**64",
@@ -172,9 +172,15 @@ def test_integers_beyond_64_bits() -> None:
         add(X, 2**64)  # large
     what = "Python integer 300 out of bounds for int8"
     hint = "convert the array with astype first, as NumPy 2 demands"
-    with error(RangeError, what, "narrow", hint):
+    with error(nl.RangeError, what, "narrow", hint):
         nl.jit(lambda x: x + 300)(np.ones(2, np.int8))  # narrow
-    assert issubclass(RangeError, OverflowError)  # which NumPy raises
+    assert issubclass(nl.RangeError, OverflowError)  # which NumPy raises
+
+
+def test_every_error_is_a_public_name() -> None:
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            assert getattr(nl, name) is kind
 
 
 def test_axes_and_static_indices_out_of_range() -> None:

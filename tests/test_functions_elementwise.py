@@ -108,9 +108,9 @@ def test_unary(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("name", BINARY)
 def test_binary(name: str) -> None:
     for left, right in itertools.product(DTYPES, DTYPES):
-        if name == "power" and np.dtype(right).kind == "i" and np.dtype(left).kind in "bui":
-            continue  # NumPy looks for negative exponents at run time
         x, y = samples(left)[:, None], samples(right)
+        if name == "power" and np.result_type(x, y).kind == "i":
+            y = y[y >= 0]  # others are an error: tests/test_failures.py
         if name in ("maximum", "minimum", "fmax", "fmin"):
             x, y = x[x != 0][:, None], y[y != 0]  # which zero of +0 and -0 is open
         check(name, x, y)

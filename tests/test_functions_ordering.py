@@ -127,6 +127,14 @@ def test_digitize(bins, right):
     check("digitize", np.arange(7), bins, right)
 
 
+@pytest.mark.parametrize("right", [False, True])
+@pytest.mark.parametrize("bins", [[1, 3, 5], [5.5, 3, 1], [2], [2, 2, 2], [4, 1, 1], [1, 1, 4]])
+def test_digitize_by_traced_bins(bins, right):
+    x, edges = sample((3, 4), "float32"), np.array(bins)
+    found = traced(lambda x, edges: nl.digitize(x, edges, right), x, edges)
+    np.testing.assert_array_equal(found, np.digitize(x, edges, right))
+
+
 def test_bincount():
     x = np.array([1, 4, 1, 0, 6])
     weights = sample((5,), "float32")

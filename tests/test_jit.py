@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import gc
+import operator
 import pickle
 import pydoc
 import threading
@@ -531,3 +532,172 @@ def test_a_traced_integer_that_does_not_fit_raises_as_in_numpy() -> None:
             function(small, number)
     assert np.array_equal(function(small, 255), small + 255)
     assert np.array_equal(function(np.arange(3), 10**12), np.arange(3) + 10**12)
+
+
+def test_what_is_computed_from_traced_integers_is_checked_as_well() -> None:
+    functions: tuple[Callable[..., Any], ...] = (
+        lambda x, s: x + s * 2,
+        lambda x, s: x * -s,
+        lambda x, s: (x + 1) - abs(s - 1) // 3,
+    )
+    x = np.arange(3, dtype="int8")
+    for function in functions:
+        compiled = nl.jit(function, cache=False)
+        for number in (3, 60, 300, -400, 129, -20):
+            try:
+                expected = function(x, number)
+            except OverflowError as error:
+                with pytest.raises(nl.RangeError, match=str(error)):
+                    compiled(x, number)
+            else:
+                assert_same(compiled(x, number), expected)
+    with pytest.raises(OverflowError, match="300 out of bounds for int8"):
+        nl.jit(lambda x: x + nl.asarray(300))(x)
+    with pytest.raises(OverflowError, match="300 out of bounds for int8"):
+        nl.asarray(x) + nl.asarray(300)
+
+
+COMPARISONS = (
+    operator.eq,
+    operator.ne,
+    operator.lt,
+    operator.le,
+    operator.gt,
+    operator.ge,
+)
+
+
+@pytest.mark.parametrize("compare", COMPARISONS)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint64", "float32", "bool"])
+def test_a_traced_integer_is_compared_with_all_its_bits(compare: Any, dtype: str) -> None:
+    function = nl.jit(lambda x, s: (compare(x, s), compare(s, x)), cache=False)
+    limits = np.iinfo(np.int8 if dtype in ("float32", "bool") else dtype)
+    x = np.array([limits.min, 0, 1, 100, limits.max], dtype)
+    for number in (0, 1, -1, 100, 255, 300, -1000, 2**31, -(2**40), 2**63 - 1, -(2**63)):
+        assert_same(function(x, number), (compare(x, number), compare(number, x)))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64", "float32"])
+def test_traced_integers_as_bounds_of_clip(dtype: str) -> None:
+    function = nl.jit(lambda x, low, high: np.clip(x, low, high), cache=False)
+    x = np.arange(6).astype(dtype)
+    for low, high in ((2, 4), (-1000, 4), (2, 1000), (-1000, 1000), (0, 2**62), (-(2**40), 3)):
+        assert_same(function(x, low, high), np.clip(x, low, high))
+    narrow = np.arange(6, dtype="int8")
+    for low, high in ((300, 400), (-300, -200)):
+        with pytest.raises(OverflowError):
+            np.clip(narrow, low, high)
+        with pytest.raises(OverflowError):
+            function(narrow, low, high)
+
+
+def test_where_converts_a_traced_integer_as_numpy_does() -> None:
+    function = nl.jit(lambda x, s: np.where(x > 0, x, s), cache=False)
+    x = np.array([0, 1], "int8")
+    for number in (5, 300, -5000):
+        assert_same(function(x, number), np.where(x > 0, x, number))
+
+
+def test_filling_with_an_integer_that_does_not_fit_raises_as_in_numpy() -> None:
+    x = np.array([0, 1], "int8")
+    functions = {
+        "full_like": lambda x, s: np.full_like(x, s),
+        "asarray": lambda x, s: x + nl.asarray(s, "int8"),
+        "initial": lambda x, s: np.max(x, initial=s),
+    }
+    for name, function in functions.items():
+        compiled = nl.jit(function, cache=False)
+        assert np.array_equal(compiled(x, 5), function(x, 5)), name
+        with pytest.raises(OverflowError, match="300 out of bounds for int8"):
+            compiled(x, 300)
+    for make in (
+        lambda: nl.asarray(300, "int8"),
+        lambda: nl.array([1, 300], "int8"),
+        lambda: nl.full(3, [300], "int8"),
+        lambda: nl.update(x, 0, 300),
+        lambda: nl.pad(x, 1, constant_values=300),
+    ):
+        with pytest.raises(OverflowError, match="300 out of bounds for int8"):
+            make()
+    assert nl.asarray(2**63, "uint64").item() == 2**63
+    assert nl.asarray(np.array([300])).astype("int8").item() == 44
+
+
+def test_an_array_in_the_shape_of_another_order_is_not_taken_for_it() -> None:
+    function = nl.jit(lambda x: x.sum(axis=0), cache=False)
+    columns = np.asfortranarray(np.arange(12.0).reshape(3, 4))
+    rows = np.arange(12.0).reshape(4, 3)  # what the memory of `columns` looks like
+    for _ in range(3):
+        assert_same(function(columns), columns.sum(axis=0))
+        assert_same(function(rows), rows.sum(axis=0))
+
+
+# calls whose arguments are not plain leaves in order
+
+
+def test_the_latest_program_is_tried_first_and_the_right_one_runs() -> None:
+    function = nl.jit(lambda t, scale=2.0: {"r": t["x"] * scale, "s": [t["x"].sum()]}, cache=False)
+
+    def expected(x: Any, scale: Any) -> Any:
+        return {"r": x * scale, "s": [x.sum()]}
+
+    wide = np.arange(24.0).reshape(4, 6)
+    calls = [(X, 2.0), (X, 3.0), (wide, 2.0), (X, 2), (wide[:, ::2], 1.5), (X.T, 2.5), (wide, 0.5)]
+    for _ in range(3):
+        for x, scale in calls:
+            assert_same(function({"x": x}, scale=scale), expected(x, scale))
+    assert_same(function({"x": X}), expected(X, 2.0))
+    with nl.options(fusion=False):
+        assert_same(function({"x": X}, scale=3.0), expected(X, 3.0))
+    with nl.options(disable_jit=True):
+        assert_same(function({"x": X}, scale=3.0), expected(X, 3.0))
+    made = function.cache_info()
+    assert made.misses == made.programs - 1  # one is only interpreted
+    function.cache_clear()
+    assert_same(function({"x": X}, scale=3.0), expected(X, 3.0))
+    assert_same(function({"x": X}, scale=3.0), expected(X, 3.0))
+    assert function.cache_info() == (1, 1, 1)
+
+
+def test_failures_and_checks_of_the_latest_program() -> None:
+    def compute(t: Any) -> Any:
+        return [t["x"] + t["k"], t["x"] ** t["n"]]
+
+    function = nl.jit(compute, cache=False)
+    x, n = np.arange(5, dtype="int8"), np.arange(5, dtype="int8")
+    for _ in range(3):
+        found = function({"x": x, "k": 3, "n": n})
+        assert_same(found, [x + 3, x**n])
+        with pytest.raises(nl.DomainError, match="negative integer powers"):
+            function({"x": x, "k": 3, "n": n - 1})
+        with pytest.raises(nl.RangeError, match="300 out of bounds for int8"):
+            function({"x": x, "k": 300, "n": n})
+
+
+def test_static_arguments_in_every_way_to_pass_them() -> None:
+    def compute(x: Any, n: Any = 2, *rest: Any, mode: Any = "add", **more: Any) -> Any:
+        total = x * n
+        for value in (*rest, *more.values()):
+            total = total + value if mode == "add" else total - value
+        return total
+
+    function = nl.jit(compute, static_argnames=("n", "mode"), cache=False)
+    for _ in range(2):
+        for args, kwargs in (
+            ((X,), {}),
+            ((X, 2), {}),
+            ((X,), {"n": 3}),
+            ((), {"n": 3, "x": X}),
+            ((X, 3, ROW, 2.5), {}),
+            ((X, 3, ROW), {"mode": "sub", "y": ROW, "z": 1}),
+            ((X, 3, ROW), {"z": 1, "y": ROW, "mode": "sub"}),
+        ):
+            assert_same(function(*args, **kwargs), compute(*args, **kwargs))
+    with pytest.raises(nl.ArgumentError, match="missing a required argument: 'x'"):
+        function(n=3)
+    shared = nl.jit(lambda x, n=2: x * n, static_argnums=1, cache=False)
+    assert_same(shared(X), shared(X, 2))
+    assert_same(shared(X, n=2), X * 2)
+    assert shared.cache_info().programs == 1
+    with pytest.raises(nl.ArgumentError, match="which has no hash"):
+        shared(X, [2])

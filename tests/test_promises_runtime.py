@@ -156,6 +156,32 @@ def run_script(text: str) -> str:
     return done.stdout
 
 
+FORGOTTEN = """
+    import gc, threading, time
+    import numpy as np
+    import neurlang as nl
+    x = np.random.default_rng(0).random(4_000_000)
+    f = nl.jit(lambda x: np.sin(np.exp(np.tan(x) * 3) + np.cos(x)).sum(), threads=1)
+    expected = f(x)
+    for _ in range(5):
+        f(x)
+        found = []
+        thread = threading.Thread(target=lambda: found.append(f(x)))
+        thread.start()
+        time.sleep(0.005)
+        f.cache_clear()
+        gc.collect()
+        nl.jit(lambda a: a + 1)(x[:5])
+        thread.join()
+        assert found == [expected]
+    print("done")
+"""
+
+
+def test_a_program_that_runs_outlives_its_place_in_the_cache() -> None:
+    assert run_script(FORGOTTEN) == "done\n"
+
+
 LONG_CHAIN = """
     import sys
     import numpy as np

@@ -47,7 +47,10 @@ def operands(op: Op, dtype: Any) -> list[Any]:
     values = values_of(dtype)
     if op.arity == 1:
         return [np.resize(values, max(len(values), SIZES[-1]))]
-    left, right = (grid.ravel() for grid in np.meshgrid(values, values))
+    right = values
+    if op.name == "pow" and dtype.kind == "i":
+        right = values[values >= 0]  # others are an error: tests/test_failures.py
+    left, right = (grid.ravel() for grid in np.meshgrid(values, right))
     order = np.random.default_rng(0).permutation(len(left))
     return [np.resize(x[order], max(len(left), SIZES[-1])) for x in (left, right)]
 
@@ -160,9 +163,6 @@ def edges(dtype: Any) -> list[tuple[str, int, int, int]]:
             ("shift_right", -1, bits, -1),
             ("shift_right", low, bits + 9, -1),
             ("shift_left", -1, -1, 0),
-            ("pow", 2, -1, 0),
-            ("pow", -1, -3, -1),
-            ("pow", 1, -5, 1),
         ]
     return cases
 

@@ -70,6 +70,8 @@ CASES = [
 def test_op_matches_numpy(name: str, dtype: str) -> None:
     op = OPS[name]
     args = operands(dtype, op.arity)
+    if name == "pow" and np.dtype(dtype).kind == "i":
+        args = [arg[args[1] >= 0] for arg in args]  # others are an error: tests/test_failures.py
     compiled = nl.jit(lambda *xs: apply(name, *xs), cache=False)(*args)
     assert op.numpy is not None
     with np.errstate(all="ignore"):

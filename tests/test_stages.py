@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import neurlang as nl
+from neurlang import executable
 from neurlang.ir.text import graph_text
 from neurlang.settings import STAGES
 
@@ -135,6 +136,36 @@ def test_dumps(stage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     with nl.options(dump=stage, cache="off"):
         nl.jit(dumped)(X[1:])
     assert f"# dumped: {stage}\n" in capsys.readouterr().err
+
+
+def test_dumps_of_what_is_in_memory_or_on_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEURLANG_CACHE", str(tmp_path / "programs"))
+
+    def dumped(x: Any) -> Any:
+        return x * 1.15625 + 7
+
+    def lazily() -> Any:
+        return np.asarray(nl.asarray(X) * 1.15625 - 7)
+
+    function = nl.jit(dumped)
+    function(X)
+    lazily()
+    assert capsys.readouterr().err == ""
+    with nl.options(dump="loops"):
+        for _ in range(2):  # once each
+            function(X)
+            lazily()
+    written = capsys.readouterr().err
+    assert (written.count("# dumped: loops\n"), written.count("# lazy: loops\n")) == (1, 1)
+    monkeypatch.setenv("NEURLANG_DUMP", "loops")
+    nl.jit(dumped)(X)
+    executable.clear()  # the disk has the program still
+    nl.jit(dumped)(X)
+    assert capsys.readouterr().err.count("# dumped: loops\n") == 2
+    function(X)
+    assert capsys.readouterr().err == ""
 
 
 def test_out_info_of_nothing() -> None:

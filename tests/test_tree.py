@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from neurlang.errors import ArgumentError
-from neurlang.frontend.tree import flatten, path_names, unflatten
+from neurlang.frontend.tree import flatten, flatten_call, flatten_named, path_names, unflatten
 
 Point = namedtuple("Point", ["x", "y"])
 
@@ -139,3 +139,15 @@ def test_wrong_number_of_leaves():
 
 def test_repr_shows_the_nesting():
     assert repr(flatten([1, {"a": 2}])[1]) == "Structure([*, {'a': *}])"
+
+
+@pytest.mark.parametrize("value", [1.5, np.ones(2), None, [1, 2], {"a": 1}, Point(1, 2), "text"])
+def test_calls_and_names_are_flattened_as_any_tree(value: Any) -> None:
+    kwargs = {"scale": value, "k": 2}
+    for args in ((), (value,), (1, value)):
+        leaves, structure = flatten((args, kwargs))
+        found, same = flatten_call(args, kwargs)
+        assert list(map(id, found)) == list(map(id, leaves)) and same == structure
+    leaves, structure = flatten(kwargs)
+    found, same = flatten_named(kwargs)
+    assert list(map(id, found)) == list(map(id, leaves)) and same == structure

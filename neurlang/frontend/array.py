@@ -25,7 +25,7 @@ from neurlang.errors import (
     user_line,
 )
 from neurlang.frontend.trace import Trace, current_trace
-from neurlang.ir.graph import Graph, Node, graph_from, make_constant, make_node
+from neurlang.ir.graph import Graph, Node, graph_from, is_splat, make_constant, make_node
 from neurlang.ir.types import DType, Shape, Type, check_dtype
 
 PYTHON_SCALARS = (bool, int, float)
@@ -268,8 +268,11 @@ def asarray(x: Operand, dtype: Any = None) -> Array:
     """`x` as an Array: a NumPy array or scalar, a Python scalar, an Array, or nested lists.
 
     The value is copied: later changes of `x` do not show. DTypeError for dtypes that neurlang
-    does not support. Python scalars stay weakly typed unless `dtype` is given.
+    does not support. Python scalars stay weakly typed unless `dtype` is given. RangeError where
+    `dtype` does not hold a Python integer.
     """
+    if dtype is not None:
+        return _as_dtype(x, check_dtype(dtype))
     if isinstance(x, Array):
         found = x
     elif type(x) in PYTHON_SCALARS:
@@ -279,9 +282,25 @@ def asarray(x: Operand, dtype: Any = None) -> Array:
     else:
         check_class(x, "this value")
         found = _capture(np.asarray(x))
-    if dtype is None:
-        return found
-    return cast(found, check_dtype(dtype))
+    return found
+
+
+def _as_dtype(x: Operand, dtype: DType) -> Array:
+    """`x` as an Array of a dtype, which must hold the Python integers in it."""
+    if type(x) is int or (isinstance(x, list | tuple) and not _contains_array(x)):
+        return _capture(python_numbers(x, dtype))
+    found = asarray(x)
+    return convert(found, dtype, found.shape)
+
+
+def python_numbers(x: Any, dtype: DType) -> Any:
+    """Python numbers as a NumPy array; RangeError where `dtype` does not hold an integer."""
+    try:
+        return np.array(x, dtype)
+    except OverflowError as error:
+        raise RangeError(
+            f"{error}", hint="convert the array with astype first, as NumPy 2 demands"
+        ) from None
 
 
 def python_scalar(x: bool | int | float) -> Any:
@@ -407,16 +426,18 @@ def promote(name: str, operands: Sequence[Operand], dtype: DType | None = None) 
 def convert(operand: Operand, dtype: DType, shape: Shape) -> Array:
     """One operand in the dtype and shape that a map op wants."""
     if isinstance(operand, Array):
-        if operand.weak is int and dtype.kind in "iu" and operand.trace is not None:
-            operand.trace.narrowed.setdefault(operand.node, {})[dtype] = user_line()
+        if operand.weak is int and dtype.kind in "iu":
+            _check_fits(operand, dtype)
         return broadcast_to(cast(operand, dtype), shape)
-    try:
-        value = np.array(operand, dtype)
-    except OverflowError as error:
-        raise RangeError(
-            f"{error}", hint="convert the array with astype first, as NumPy 2 demands"
-        ) from None
-    return constant(value, Type(dtype, shape))
+    return constant(python_numbers(operand, dtype), Type(dtype, shape))
+
+
+def _check_fits(integer: Array, dtype: DType) -> None:
+    """RangeError for a Python integer that `dtype` does not hold: now, or when it is known."""
+    if is_splat(integer.node):
+        python_numbers(integer.node.attrs["value"].item(), dtype)
+    elif integer.trace is not None:
+        integer.trace.narrowed.setdefault(integer.node, {})[dtype] = user_line()
 
 
 def origin(x: Array) -> Where | None:

@@ -48,7 +48,7 @@ def full(shape: Any, fill_value: Operand, dtype: Any = None) -> Array:
     sizes = as_shape(shape)
     if isinstance(fill_value, Array | list | tuple | np.ndarray):
         value = asarray(fill_value)
-        return broadcast_to(cast(value, check_dtype(dtype or value.dtype)), sizes)
+        return broadcast_to(asarray(fill_value, dtype or value.dtype), sizes)
     found = np.asarray(fill_value).dtype if dtype is None else dtype
     return splat(sizes, fill_value, check_dtype(found))
 

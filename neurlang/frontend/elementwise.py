@@ -23,7 +23,6 @@ from neurlang.frontend.array import (
     broadcast_to,
     cast,
     common_shape,
-    convert,
     full,
     python_scalar,
     result_dtype,
@@ -318,6 +317,8 @@ def clip(
             low = None
         if type(high) is int and high >= limits.max:
             high = None
+        low = _within(low, "max", int(limits.min))
+        high = _within(high, "min", int(limits.max))
     if low is None and high is None:
         return positive(array)
     if low is None:
@@ -326,6 +327,14 @@ def clip(
         return maximum(array, low)
     array, low, high = prepare("clip", _clip, (array, low, high))
     return minimum(maximum(array, low), high)
+
+
+def _within(bound: Operand, op: str, limit: int) -> Operand:
+    """A traced Python integer as a bound, not further out than the dtype that it limits."""
+    if not isinstance(bound, Array) or bound.weak is not int:
+        return bound
+    largest = np.iinfo(INT64).max
+    return apply(op, bound, like(bound, limit if limit < largest else largest), weak=int)
 
 
 # --- comparison ---------------------------------------------------------------------------------
@@ -341,13 +350,22 @@ def _outside(value: Operand, other: Operand) -> int:
     return int(value > limits.max) - int(value < limits.min)
 
 
+def _all_bits(operand: Operand, other: Operand) -> Operand:
+    """A traced Python integer beside integers as int64: their dtype need not hold its value."""
+    if not isinstance(operand, Array) or not isinstance(other, Array):
+        return operand
+    beside = operand.weak is int and other.weak is None and other.dtype.kind in "iu"
+    return cast(operand, INT64) if beside else operand
+
+
 def _comparison(name: str, numpy: np.ufunc, compute: Compute, meaning: str) -> Comparison:
     def function(x1: Operand, x2: Operand, /) -> Array:
         left, right = as_operand(x1), as_operand(x2)
         outside = _outside(right, left) - _outside(left, right)
         if outside:
             return full(common_shape(name, (left, right)), numpy(0, outside), BOOL)
-        return compute(*prepare(name, numpy, (left, right)))
+        exact = _all_bits(left, right), _all_bits(right, left)
+        return compute(*prepare(name, numpy, exact))
 
     return document(function, name, numpy, meaning)
 
@@ -432,7 +450,7 @@ def where(condition: Operand, x: Operand, y: Operand) -> Array:
 def _choice(operand: Operand, dtype: DType, shape: Shape) -> Array:
     """An operand of `where`, which converts Python integers out of range as astype does."""
     if isinstance(operand, Array):
-        return convert(operand, dtype, shape)
+        return broadcast_to(cast(operand, dtype), shape)
     with np.errstate(over="ignore"):
         return full(shape, python_scalar(operand).astype(dtype), dtype)
 
@@ -442,7 +460,7 @@ def astype(x: Operand, dtype: Any, *, copy: bool = True) -> Array:
 
     Results are values, so `copy` changes nothing.
     """
-    return asarray(x, check_dtype(dtype, "astype"))
+    return cast(asarray(x), check_dtype(dtype, "astype"))
 
 
 # --- other names --------------------------------------------------------------------------------

@@ -278,18 +278,32 @@ def _binary_search(sorted_array: Array, values: Array, side: str) -> Array:
 def digitize(x: Operand, bins: Operand, right: bool = False) -> Array:
     """The int64 number of the bin of each element: how many edges stand before it.
 
-    `bins` is a monotonic vector; traced, it must ascend. An edge belongs to the bin above it, with
-    `right` to the one below.
+    `bins` is a monotonic vector; whether it is cannot be told where it is traced, only which way
+    it goes. An edge belongs to the bin above it, with `right` to the one below.
     """
     edges = asarray(bins)
     side = "left" if right else "right"
     known = _known_value(edges)
-    if known is None or (known[1:] >= known[:-1]).all():
+    if known is None:
+        return _digitize_traced(edges, x, side)
+    if (known[1:] >= known[:-1]).all():
         return searchsorted(edges, x, side)
     if (known[1:] > known[:-1]).any():
         raise DomainError("digitize takes monotonic bins", hint="sort them first")
     above = searchsorted(flip(edges), x, side)
     return apply("sub", full(above.shape, edges.size, INT64), above)
+
+
+def _digitize_traced(edges: Array, x: Operand, side: str) -> Array:
+    """Edges that descend are turned around, and the bins counted from the other end."""
+    if edges.size < 2:
+        return searchsorted(edges, x, side)
+    first, last = take(edges, 0), take(edges, edges.size - 1)
+    descends = apply("less", last, first)
+    turned = apply("where", broadcast_to(descends, edges.shape), flip(edges), edges)
+    found = searchsorted(turned, x, side)
+    other = apply("sub", full(found.shape, edges.size, INT64), found)
+    return apply("where", broadcast_to(descends, found.shape), other, found)
 
 
 def _known_value(x: Array) -> Any:

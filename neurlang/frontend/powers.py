@@ -39,7 +39,8 @@ def power(x1: Operand, x2: Operand, /, *, dtype: Any = None) -> Array:
 
     The operands broadcast together; the result has NumPy's dtype (`dtype`, where given, is the one
     computed in). A single exponent of -1, 0.5 or 2 is a quotient, a root, a product, as in NumPy.
-    DomainError, a ValueError, for integers to a constant negative power; ShapeError, DTypeError.
+    DomainError, a ValueError, for integers to a negative power, when that is a constant or when the
+    program runs; ShapeError, DTypeError.
     """
     power_operand = as_operand(x2)
     base, exponent = prepare("power", np.power, (x1, power_operand), dtype)
@@ -64,8 +65,10 @@ def _integer_power(base: Array, exponent: Array, known: Any) -> Array:
             "integers to negative integer powers are not allowed",
             hint="convert with astype('float64') first",
         )
-    if known is None or known.size != 1 or known.item() > LARGEST_UNROLLED_POWER:
+    if known is None:
         return apply("pow", base, exponent)
+    if known.size != 1 or known.item() > LARGEST_UNROLLED_POWER:
+        return _unchecked_power(base, exponent)
     constant = int(known.item())
     result: Array | None = None
     while constant:
@@ -75,6 +78,12 @@ def _integer_power(base: Array, exponent: Array, known: Any) -> Array:
         if constant:
             base = square_of(base)
     return like(base, 1) if result is None else result
+
+
+def _unchecked_power(base: Array, exponent: Array) -> Array:
+    """Powers modulo 2^bits, as of unsigned integers: a program need not check their exponents."""
+    unsigned = np.dtype(f"u{base.dtype.itemsize}")
+    return cast(apply("pow", cast(base, unsigned), cast(exponent, unsigned)), base.dtype)
 
 
 def scaled_by_power_of_two(x: Array, exponent: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from neurlang.errors import ArgumentError, DomainError, ShapeError
 from neurlang.frontend import array as core
-from neurlang.frontend.array import Array, Operand, apply, asarray, constant, origin
+from neurlang.frontend.array import Array, Operand, apply, asarray, constant, origin, python_numbers
 from neurlang.frontend.axes import (
     as_integer,
     as_integers,
@@ -212,7 +212,7 @@ def _for_each_axis(what: str, value: Any, x: Array) -> Any:
 
 
 def _pad_constant(x: Array, widths: Any, values: Any) -> Array:
-    filler = _for_each_axis("constant_values", values, x).astype(x.dtype)
+    filler = python_numbers(_for_each_axis("constant_values", values, x).tolist(), x.dtype)
     if not x.ndim or not widths.any():
         return x
     if (filler == filler[0, 0]).all():

@@ -8,7 +8,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,15 +17,22 @@ from neurlang.errors import (
     NeurlangError,
     RangeError,
     ShapeError,
-    Where,
     definition,
 )
 from neurlang.frontend.array import Array, apply, asarray, check_alive, check_class, lift
+from neurlang.frontend.narrowing import Narrowed, narrowed_integers
 from neurlang.frontend.side_effects import watching
 from neurlang.frontend.trace import Trace, tracing
-from neurlang.frontend.tree import Structure, flatten, path_names, unflatten
+from neurlang.frontend.tree import (
+    Structure,
+    flatten,
+    flatten_call,
+    flatten_named,
+    path_names,
+    unflatten,
+)
 from neurlang.ir.graph import Graph, Node
-from neurlang.ir.types import FLOAT64, INT64, DType, Type, check_dtype
+from neurlang.ir.types import FLOAT64, INT64, Type, check_dtype
 
 SCALAR_DTYPES = {float: FLOAT64, int: INT64, bool: np.dtype(bool)}
 
@@ -77,8 +84,7 @@ class LeafSpec:
         return replace(self, order=None) == replace(other, order=None)
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """The arguments of a call: leaves that are traced, and the values that are static.
 
     The structure is one of (args, kwargs), or where a parameter is static, of {parameter: value}.
@@ -166,32 +172,78 @@ def normalized(leaf: Any, spec: LeafSpec) -> Any:
     return np.require(array, spec.dtype, ("C", "A"))
 
 
-def bind(
-    function: Callable[..., Any],
-    static_names: frozenset[str],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    signature: inspect.Signature | None,
-) -> Call:
-    """Separate static from traced arguments and take the latter apart."""
-    if not static_names:
-        leaves, structure = flatten((args, kwargs))
-        return Call(tuple(leaves), structure)
-    bound = bound_arguments(function, args, kwargs, signature)
-    for name in static_names - bound.arguments.keys():
-        default = bound.signature.parameters[name].default
-        if default is not inspect.Parameter.empty:
-            bound.arguments[name] = default
-    static = []
-    traced = {}
-    for name in bound.signature.parameters:
-        if name in static_names and name in bound.arguments:
-            check_static(name, bound.arguments[name])
-            static.append((name, bound.arguments[name]))
-        elif name in bound.arguments:
-            traced[name] = bound.arguments[name]
-    leaves, structure = flatten(traced)
-    return Call(tuple(leaves), structure, tuple(static), by_parameter=True)
+Place = int | tuple[int, ...] | dict[str, int]  # one value of a call, or those of *args, **kwargs
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where parameters find their values in (*positional, *keywords, *defaults) of a call."""
+
+    static: tuple[tuple[str, Place], ...]
+    traced: tuple[tuple[str, Place], ...]
+    defaults: tuple[Any, ...]
+
+
+class Binder:
+    """Takes calls of one function apart: static arguments from traced ones, and these into leaves.
+
+    Which parameter gets which argument depends only on the number of positional arguments and the
+    names of the others, so it is found once for each.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        static_names: frozenset[str],
+        signature: inspect.Signature | None,
+    ) -> None:
+        self.function = function
+        self.static_names = static_names
+        self.signature = signature
+        self.layouts: dict[tuple[int, tuple[str, ...]], Layout] = {}
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """The leaves of a call, their structure, and the static values."""
+        if not self.static_names:
+            return Call(*flatten_call(args, kwargs))
+        shape = (len(args), tuple(kwargs))
+        layout = self.layouts.get(shape)
+        if layout is None:
+            layout = self.layouts[shape] = self._layout(*shape)
+        values = (*args, *kwargs.values(), *layout.defaults)
+        static = tuple([(name, _fill(place, values)) for name, place in layout.static])
+        for name, value in static:
+            check_static(name, value)
+        traced = {name: _fill(place, values) for name, place in layout.traced}
+        return Call(*flatten_named(traced), static, by_parameter=True)
+
+    def _layout(self, count: int, names: tuple[str, ...]) -> Layout:
+        keywords = {name: count + number for number, name in enumerate(names)}
+        bound = bound_arguments(self.function, tuple(range(count)), keywords, self.signature)
+        places = dict(bound.arguments)
+        parameters = bound.signature.parameters
+        defaults: list[Any] = []
+        for name in self.static_names - places.keys():
+            if parameters[name].default is not inspect.Parameter.empty:
+                places[name] = count + len(names) + len(defaults)
+                defaults.append(parameters[name].default)
+        found = [(name, places[name]) for name in parameters if name in places]
+        return Layout(
+            tuple(pair for pair in found if pair[0] in self.static_names),
+            tuple(pair for pair in found if pair[0] not in self.static_names),
+            tuple(defaults),
+        )
+
+
+def _fill(place: Place, values: Sequence[Any]) -> Any:
+    """What a parameter gets of a call."""
+    match place:
+        case int():
+            return values[place]
+        case tuple():
+            return tuple([values[number] for number in place])
+        case dict():
+            return {name: values[number] for name, number in place.items()}
 
 
 def check_static(name: str, value: Any) -> None:
@@ -301,18 +353,12 @@ class Traced:
     graph: Graph
     structure: Structure
     specs: tuple[LeafSpec, ...]
-    narrowed: tuple[tuple[int, DType, Where | None], ...] = ()
+    narrowed: tuple[Narrowed, ...] = ()
 
     def check(self, leaves: Sequence[Any]) -> None:
         """RangeError where a Python integer does not fit a dtype that it meets, as in NumPy 2."""
-        for position, dtype, where in self.narrowed:
-            info = np.iinfo(dtype)
-            if not info.min <= leaves[position] <= info.max:
-                raise RangeError(
-                    f"Python integer {leaves[position]} out of bounds for {dtype}",
-                    where=where,
-                    hint="convert the array with astype first, as NumPy 2 demands",
-                )
+        for narrowed in self.narrowed:
+            narrowed.check(leaves)
 
 
 def trace_function(
@@ -347,14 +393,8 @@ def trace_function(
         leaves, structure = flatten(result)
         outputs = [_output(leaf, trace, name) for leaf in leaves]
     nodes = tuple(dict.fromkeys((*params, *trace.nodes)))
-    narrowed = tuple(
-        (position, dtype, where)
-        for position, param in enumerate(params)
-        for dtype, where in trace.narrowed.get(param, {}).items()
-        if dtype != INT64
-    )
     graph = Graph(name, tuple(params), nodes, tuple(outputs))
-    return Traced(graph, structure, tuple(specs), narrowed)
+    return Traced(graph, structure, tuple(specs), tuple(narrowed_integers(trace, params)))
 
 
 def _output(leaf: Any, trace: Trace, name: str) -> Node:

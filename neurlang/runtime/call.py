@@ -42,6 +42,10 @@ _PYTHON_FUNCTIONS = (
 )
 
 
+class EntryMiss(Exception):
+    """Leaves are not what a native entry takes, or its program failed and is to be asked why."""
+
+
 @dataclass(frozen=True)
 class EntrySignature:
     """What one native entry accepts and returns; anything else goes to the Python dispatcher.
