@@ -10,6 +10,7 @@ from neurlang.passes.graph.merge_duplicates import merge_duplicates
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.graph.sink_views import sink_views
 from neurlang.passes.loops.collapse import collapse
+from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
@@ -35,6 +36,7 @@ LOOP_PASSES = (
     tile,  # blocks for what lies across, tiles for products
     pack,  # operands as the tiles read them
     transpose,  # what lies across, in squares of vectors
+    fuse,  # pieces of rows; after what wants its loops alone
     vectorize,
     unroll,  # vectors side by side, sums in registers
     parallelize,  # last: it cuts what the others made

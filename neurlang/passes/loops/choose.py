@@ -99,8 +99,9 @@ def worth_threads(work: int) -> bool:
 
 def grain(trips: int, work_per_trip: int) -> int:
     """Iterations that a thread claims at once."""
-    wanted = max(1, GRAIN_WORK // max(1, work_per_trip))
-    return max(1, min(wanted, trips // 8))
+    wanted = max(1, min(GRAIN_WORK // max(1, work_per_trip), trips // 8))
+    claims = _multiple(-(-trips // wanted), 8)  # as many for each thread
+    return max(1, -(-trips // claims))
 
 
 def chunk(count: int, step: int, work_per_element: int, tile: int = 0) -> int:
