@@ -23,6 +23,7 @@ from neurlang.frontend.array import Array, asarray
 from neurlang.frontend.broadcasting import broadcast
 from neurlang.frontend.closeness import *
 from neurlang.frontend.composite import *
+from neurlang.frontend.convolution import *
 from neurlang.frontend.creation import *
 from neurlang.frontend.elementwise import *
 from neurlang.frontend.indexing import *

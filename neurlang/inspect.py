@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neurlang.ir.graph import Node
-from neurlang.ir.loops import Alloc, Buffer, Kernel, scratch_bytes, walk
+from neurlang.ir.loops import Alloc, Buffer, Kernel, scratch_of, walk
 from neurlang.ir.text import node_names
 from neurlang.jit import STAGES, JitFunction
 from neurlang.passes.graph.group import Group, Plan
@@ -222,8 +222,10 @@ def _memory(program: Program) -> Iterator[str]:
         yield f"{buffer.declared}: {buffer.nbytes:,} bytes at {offset} of the workspace"
     yield f"workspace: {program.temporary_bytes:,} bytes for {len(program.offsets)} temporaries"
     kernels = [step for step in program.steps if isinstance(step, Kernel)]
-    most = max((scratch_bytes(kernel) for kernel in kernels), default=0)
-    yield f"scratch: at most {most:,} bytes for each thread"
+    layouts = [scratch_of(kernel) for kernel in kernels]
+    shared = max((layout.shared_bytes for layout in layouts), default=0)
+    own = max((layout.own_bytes for layout in layouts), default=0)
+    yield f"scratch: at most {own:,} bytes for each thread, and {shared:,} that they share"
 
 
 def node_flops(node: Node) -> int:

@@ -340,6 +340,21 @@ def add_slice(g: Generator) -> None:
     g.add("slice", [source], start=start, size=size, step=step)
 
 
+def add_window(g: Generator) -> None:
+    source = g.any("biuf", 1)
+    axes = [axis for axis, extent in enumerate(source.shape) if extent]
+    axes = g.random.sample(axes, min(len(axes), g.random.choice((1, 1, 2))))
+    if not axes or source.type.size > 2000:
+        return
+    dilation = tuple(g.random.choice((1, 1, 2)) for _ in axes)
+    size = tuple(
+        g.random.randint(1, min(4, (source.shape[axis] - 1) // apart + 1))
+        for axis, apart in zip(axes, dilation)
+    )
+    step = tuple(g.random.choice((1, 1, 2, 3)) for _ in axes)
+    g.add("window", [source], axes=tuple(axes), size=size, step=step, dilation=dilation)
+
+
 def add_update(g: Generator) -> None:
     source = g.any("biuf", 1)
     start, size, step = region(g, source.shape)
@@ -431,6 +446,7 @@ MAKERS: dict[Callable[[Generator], None], int] = {
     add_transpose: 4,
     add_broadcast: 3,
     add_slice: 5,
+    add_window: 2,
     add_update: 3,
     add_pad: 3,
     add_concat: 3,

@@ -85,58 +85,6 @@ def test_one_hot():
         nl.one_hot(np.ones(2), 3)
 
 
-def slow_conv2d(x, w, widths, stride, groups):
-    x = np.pad(x, ((0, 0), (0, 0), *widths))
-    rows = (x.shape[2] - w.shape[2]) // stride[0] + 1
-    columns = (x.shape[3] - w.shape[3]) // stride[1] + 1
-    out = np.zeros((x.shape[0], w.shape[0], rows, columns), x.dtype)
-    per_group = w.shape[0] // groups
-    for o in range(w.shape[0]):
-        first = o // per_group * w.shape[1]
-        for i in range(rows):
-            for j in range(columns):
-                top, left = i * stride[0], j * stride[1]
-                window = x[:, first : first + w.shape[1], top:, left:]
-                window = window[:, :, : w.shape[2], : w.shape[3]]
-                out[:, o, i, j] = (window * w[o]).sum(axis=(1, 2, 3), dtype=x.dtype)
-    return out
-
-
-@pytest.mark.parametrize("stride", [1, (2, 1), 3])
-@pytest.mark.parametrize("padding", [0, 1, (2, 0), ((0, 1), (2, 3))])
-@pytest.mark.parametrize(
-    "channels, outputs, groups", [(3, 4, 1), (4, 6, 2), (4, 4, 4), (2, 6, 2), (1, 2, 1)]
-)
-def test_conv2d(channels, outputs, groups, padding, stride):
-    x = sample((2, channels, 6, 7), "int32", 1)
-    w = sample((outputs, channels // groups, 3, 2), "int32", 2)
-    steps = stride if isinstance(stride, tuple) else (stride, stride)
-    widths = {0: ((0, 0),) * 2, 1: ((1, 1),) * 2, (2, 0): ((2, 2), (0, 0))}.get(padding, padding)
-    expected = slow_conv2d(x, w, widths, steps, groups)
-    same(nl.conv2d(x, w, padding=padding, stride=stride, groups=groups), expected)
-
-
-def test_conv2d_same_and_valid():
-    x, w = sample((1, 2, 7, 8), "int32", 1), sample((3, 2, 4, 3), "int32", 2)
-    same(nl.conv2d(x, w, padding="valid"), nl.conv2d(x, w))
-    same(nl.conv2d(x, w, padding="same"), slow_conv2d(x, w, ((1, 2), (1, 1)), (1, 1), 1))
-    assert nl.conv2d(x, w, padding="same", stride=2).shape == (1, 3, 4, 4)
-    one = w[:, :, :1, :1]
-    same(nl.conv2d(x, one), np.einsum("nchw,oc->nohw", x, one[:, :, 0, 0]))
-
-
-def test_conv2d_errors():
-    x, w = np.ones((1, 4, 5, 5)), np.ones((6, 2, 3, 3))
-    with pytest.raises(ShapeError, match="in 1 groups"):
-        nl.conv2d(x, w)
-    with pytest.raises(ShapeError, match="fit into the image"):
-        nl.conv2d(x, np.ones((2, 4, 6, 1)))
-    with pytest.raises(DomainError, match="padding"):
-        nl.conv2d(x, w, groups=2, padding="reflect")
-    with pytest.raises(DomainError, match="stride"):
-        nl.conv2d(x, w, groups=2, stride=0)
-
-
 def test_broadcast_lifts_a_scalar_function():
     @broadcast
     def poly(a, b, c):

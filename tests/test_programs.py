@@ -195,6 +195,22 @@ PROGRAMS |= {
     "bool_mask_sum": (lambda x: (x > 0).sum() + x.size, (normal(77),)),
     "long_sum": (lambda x: x.sum(), (normal(5000),)),
     "long_sum_f64": (lambda x: x.sum(), (normal(3000, dtype="float64"),)),
+    "sum_down_a_reshaped_slice": (
+        lambda x: x[:, 1:, 2:].reshape(6, -1).sum(axis=0),
+        (normal(6, 9, 8),),
+    ),
+    "max_down_a_transpose": (
+        lambda x: (x.transpose(0, 2, 1).reshape(24, -1) * 2).max(axis=0),
+        (normal(12, 6, 8),),
+    ),
+    "sum_down_a_gather": (
+        lambda x: np.exp(np.take(x, np.array([3, 1, 2]), axis=2)).sum(axis=0),
+        (normal(20, 5, 4),),
+    ),
+    "deviation_down_a_reshaped_slice": (
+        lambda x: x[:, 1:].reshape(4, -1) - x[:, 1:].reshape(4, -1).mean(axis=0, keepdims=True),
+        (normal(4, 9, 3, 5),),
+    ),
     "tall_sum": (lambda x: x.sum(axis=0), (normal(300, 37),)),
     "zero_d": (lambda x, y: x * 2 + y, (np.float32(3), np.float32(4))),
     "empty": (lambda x: x * 2 + 1, (normal(0, 4),)),

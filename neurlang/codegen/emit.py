@@ -34,7 +34,7 @@ from neurlang.ir.loops import (
     Transpose,
     Update,
     Var,
-    scratch_layout,
+    scratch_of,
     updated_in,
 )
 from neurlang.ir.types import BOOL, DType
@@ -46,9 +46,7 @@ Place = tuple[Register, tuple[int, ...]]
 
 def emit_kernel(module: Module, kernel: Kernel, threads: int) -> None:
     """Write a kernel, and the bodies of its parallel loops, into a module."""
-    offsets: dict[Buffer, int] = {}
-    scratch = scratch_layout(kernel.body, offsets)
-    shared = _Shared(module, kernel, threads, offsets, scratch)
+    shared = _Shared(module, kernel, threads)
     function = _Function(shared, f"internal void @{kernel.name}(ptr %context)", None)
     function.body(kernel.body)
     function.writer.ret()
@@ -63,14 +61,11 @@ class _Shared:
         module: Module,
         kernel: Kernel,
         threads: int,
-        offsets: dict[Buffer, int],
-        scratch: int,
     ) -> None:
         self.module = module
         self.kernel = kernel
         self.threads = threads
-        self.offsets = offsets
-        self.scratch = scratch
+        self.scratch = scratch_of(kernel)
         self.slots = {
             buffer: FIRST_BUFFER + number
             for number, buffer in enumerate((*kernel.inputs, *kernel.outputs))
@@ -92,6 +87,7 @@ class _Function:
         self.lane: Var | None = None
         self.lanes = 1
         self.mask: Value | None = None
+        self.alone = False  # only the first lane is active
         self.bases: dict[Hashable, Value] = {}
         self._load_pointers()
 
@@ -100,13 +96,18 @@ class _Function:
         for buffer, slot in self.shared.slots.items():
             self.pointers[buffer] = self._context(slot)
         self.status = self._context(STATUS)
-        if self.shared.scratch:
-            start = self._context(WORKSPACE)
-            if self.worker is not None:
-                size = constant(self.shared.scratch, "i64")
-                start = self.writer.offset(start, self.writer.mul(self.worker, size))
-            for buffer, offset in self.shared.offsets.items():
-                self.pointers[buffer] = self.writer.offset(start, offset)
+        scratch = self.shared.scratch
+        if not scratch.shared and not scratch.own:
+            return
+        start = self._context(WORKSPACE)
+        for buffer, offset in scratch.shared.items():
+            self.pointers[buffer] = self.writer.offset(start, offset)
+        own = self.writer.offset(start, scratch.shared_bytes)
+        if self.worker is not None:
+            size = constant(scratch.own_bytes, "i64")
+            own = self.writer.offset(own, self.writer.mul(self.worker, size))
+        for buffer, offset in scratch.own.items():
+            self.pointers[buffer] = self.writer.offset(own, offset)
 
     def _context(self, slot: int) -> Value:
         cell = self.writer.offset(Value("%context", "ptr"), slot, "ptr")
@@ -213,10 +214,11 @@ class _Function:
             self.vars[loop.var] = loop.start
             if partial:
                 self.mask = constant_vector([k < partial for k in range(loop.step)], "i1")
+            self.alone = partial == 1
             self.body(loop.body)
         else:
             self._counted(loop, masked=bool(partial))
-        self.lane, self.lanes, self.mask = None, 1, None
+        self.lane, self.lanes, self.mask, self.alone = None, 1, None, False
 
     def _serial(self, loop: For) -> None:
         if loop.trips == 1:
@@ -383,6 +385,10 @@ class _Function:
         writer = self.writer
         if stride == 0:
             value = writer.load(self._address(load.buffer, flat), element)
+        elif stride is not None and self.alone:
+            nothing = Value("zeroinitializer", vector_type(element, self.lanes))
+            single = writer.load(self._address(load.buffer, flat), element)
+            value = writer.insert(nothing, single, 0)
         elif stride in (1, -1):
             type = vector_type(element, self.lanes)
             start = flat if stride == 1 else flat + (1 - self.lanes)
@@ -428,6 +434,10 @@ class _Function:
             self.writer.store(value, self._address(buffer, flat))
             return
         value = self._widened(value, self.lanes)
+        if stride is not None and self.alone:
+            # not masked: LLVM 22 for x86 stores the whole of a narrowed lane under such a mask
+            self.writer.store(self.writer.extract(value, 0), self._address(buffer, flat))
+            return
         if stride in (1, -1):
             start = flat if stride == 1 else flat + (1 - self.lanes)
             pointer = self._address(buffer, start)

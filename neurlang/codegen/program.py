@@ -17,7 +17,7 @@ from neurlang.codegen.emit import (
 from neurlang.codegen.environment import Environment
 from neurlang.codegen.machine import Machine
 from neurlang.codegen.writer import Module, Value, Writer, constant
-from neurlang.ir.loops import Buffer, Kernel, scratch_bytes
+from neurlang.ir.loops import Buffer, Kernel, scratch_of
 from neurlang.ir.types import SHORT
 from neurlang.lower.program import LibraryCall, Program, Step
 
@@ -57,9 +57,9 @@ class _Main:
         self.machine = machine
         self.writer = Writer(module, "i32 @program(ptr %arguments) noinline optnone")
         kernels = [step for step in program.steps if isinstance(step, Kernel)]
-        scratch = max((scratch_bytes(kernel) for kernel in kernels), default=0)
+        scratch = max((scratch_of(kernel).nbytes(threads) for kernel in kernels), default=0)
         self.scratch_start = -(-program.temporary_bytes // ALIGNMENT) * ALIGNMENT
-        self.size = self.scratch_start + scratch * threads
+        self.size = self.scratch_start + scratch
         self.pointers: dict[Buffer, Value] = {}
 
     def emit(self) -> None:

@@ -18,14 +18,12 @@ from neurlang.frontend.array import (
     broadcast_to,
     cast,
     full,
-    origin,
     reshape,
 )
-from neurlang.frontend.axes import as_integer, as_integers, normalize_axis, reduced_axes, slice_axis
-from neurlang.frontend.contraction import same_dtype
+from neurlang.frontend.axes import as_integer, normalize_axis, reduced_axes, slice_axis
 from neurlang.frontend.elementwise import add, divide, exp, log, multiply, sqrt, square, subtract
-from neurlang.frontend.rearrange import diff, pad
-from neurlang.frontend.reducing import count_over, kept_shape, mean_dtype, op_for
+from neurlang.frontend.rearrange import diff
+from neurlang.frontend.reducing import count_over, kept_shape, mean_dtype
 from neurlang.frontend.reductions import max as max_over
 from neurlang.frontend.reductions import mean
 from neurlang.frontend.reductions import sum as sum_over
@@ -167,107 +165,6 @@ def one_hot(indices: Operand, /, count: int, *, axis: int = -1, dtype: Any = flo
     return cast(apply("equal", chosen, position), check_dtype(dtype))
 
 
-# --- convolution --------------------------------------------------------------------------------
-
-
-def conv2d(
-    x: Operand, w: Operand, /, *, padding: Any = 0, stride: Any = 1, groups: int = 1
-) -> Array:
-    """Cross-correlation of images (n, channels, height, width) with kernels, without flipping.
-
-    Kernels are (out channels, channels / groups, height, width); the result is (n, out channels,
-    height, width). `padding` with zeros is n, (rows, columns), ((top, bottom), (left, right)),
-    "valid" for none, or "same" for ceil(size / stride) outputs. `stride` is n or (rows, columns).
-    Output channels of each group see only its channels. ShapeError where sizes do not fit.
-    """
-    image, kernel = same_dtype((x, w))
-    count = as_integer("conv2d", "groups", groups)
-    _check_channels(image, kernel, count)
-    steps = as_integers("conv2d", "stride", stride)
-    steps = steps * 2 if len(steps) == 1 else steps
-    if len(steps) != 2 or min(steps) < 1:
-        raise DomainError(f"conv2d with stride {stride}", hint="give one or two positive integers")
-    widths = _padding(padding, image.shape[2:], kernel.shape[2:], steps)
-    image = pad(image, ((0, 0), (0, 0), *widths))
-    sizes = [
-        (extent - taps) // step + 1
-        for extent, taps, step in zip(image.shape[2:], kernel.shape[2:], steps)
-    ]
-    if min(sizes) < 1 or not kernel.size:
-        raise ShapeError(
-            f"conv2d of {image.node.type}, padding included, with {kernel.node.type}",
-            hint="the kernel must have elements and fit into the image",
-        )
-    total: Array | None = None
-    for row in range(kernel.shape[2]):
-        for column in range(kernel.shape[3]):
-            term = _tap(image, kernel, (row, column), (sizes[0], sizes[1]), steps, count)
-            total = term if total is None else apply(op_for("add", term.dtype), total, term)
-    assert total is not None
-    return reshape(total, (image.shape[0], kernel.shape[0], *sizes))
-
-
-def _check_channels(image: Array, kernel: Array, groups: int) -> None:
-    fits = image.ndim == 4 and kernel.ndim == 4 and groups > 0
-    fits = fits and image.shape[1] == kernel.shape[1] * groups and not kernel.shape[0] % groups
-    if not fits:
-        raise ShapeError(
-            f"conv2d of {image.node.type} with {kernel.node.type} in {groups} groups",
-            origin=origin(kernel),
-            hint="(n, c, h, w) with (o, c / groups, rows, columns); groups divide c and o",
-        )
-
-
-def _padding(padding: Any, extents: Any, taps: Any, steps: Any) -> list[tuple[int, int]]:
-    """How many zeros stand before and after rows and columns."""
-    if padding == "valid":
-        padding = 0
-    if padding == "same":
-        totals = [
-            max(0, (-(-extent // step) - 1) * step + tap - extent)
-            for extent, tap, step in zip(extents, taps, steps)
-        ]
-        return [(total // 2, total - total // 2) for total in totals]
-    sides = np.asarray(padding)
-    if sides.dtype.kind not in "iu" or sides.shape not in ((), (2,), (2, 2)) or (sides < 0).any():
-        raise DomainError(
-            f"conv2d with padding {padding!r}",
-            hint="give n, (rows, columns), ((top, bottom), (left, right)), 'same' or 'valid'",
-        )
-    pairs = np.broadcast_to(sides[:, None] if sides.ndim == 1 else sides, (2, 2))
-    return [(int(low), int(high)) for low, high in pairs]
-
-
-def _tap(
-    image: Array,
-    kernel: Array,
-    position: tuple[int, int],
-    sizes: tuple[int, int],
-    steps: tuple[int, ...],
-    groups: int,
-) -> Array:
-    """What one position of the kernel adds: (n, groups, out / groups, pixels).
-
-    A matrix product of (out, channels) by (channels, pixels) for each image and group; one channel
-    alone is a factor, not a product.
-    """
-    batch, channels = image.shape[:2]
-    outputs, inputs = kernel.shape[0] // groups, kernel.shape[1]
-    pixels = sizes[0] * sizes[1]
-    window = apply(
-        "slice", image, start=(0, 0, *position), size=(batch, channels, *sizes), step=(1, 1, *steps)
-    )
-    weights = apply(
-        "slice", kernel, start=(0, 0, *position), size=(*kernel.shape[:2], 1, 1), step=(1, 1, 1, 1)
-    )
-    shared = () if groups == 1 else (groups,)
-    left = reshape(weights, (*shared, outputs, inputs))
-    right = reshape(window, (batch, *shared, inputs, pixels))
-    if inputs == 1:
-        return multiply(left, right)
-    return apply("dot", broadcast_to(left, (batch, *left.shape)), right)
-
-
 __all__ = """
-    conv2d layer_norm log_softmax logsumexp one_hot rms_norm softmax trapezoid
+    layer_norm log_softmax logsumexp one_hot rms_norm softmax trapezoid
 """.split()

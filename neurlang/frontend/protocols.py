@@ -17,6 +17,7 @@ from neurlang.frontend import (
     closeness,
     composite,
     contraction,
+    convolution,
     creation,
     elementwise,
     indexing,
@@ -50,6 +51,7 @@ MODULES: Sequence[ModuleType] = (
     linear,
     ordering,
     composite,
+    convolution,
 )
 PUBLIC: Mapping[str, Callable[..., Any]] = {
     name: getattr(module, name) for module in MODULES for name in module.__all__
@@ -369,7 +371,11 @@ def array_function(
     """NumPy's hook for `np.sum(x)`, `np.concatenate([x, y])`, ...: ours of the same name."""
     name = function.__name__
     module = function.__module__.removeprefix("numpy").lstrip(".")
-    return call_public(name if module in ("", "linalg") else f"{module}.{name}", args, keywords)
+    return call_public(
+        name if module in ("", "linalg", "lib.stride_tricks") else f"{module}.{name}",
+        args,
+        keywords,
+    )
 
 
 # --- attaching ----------------------------------------------------------------------------------

@@ -309,14 +309,18 @@ def sliding_window_view(x: Operand, /, window_shape: Any, axis: Any = None) -> A
             hint="give a size for each axis",
         )
     for place, size in zip(places, sizes):
-        count = array.shape[place] - size + 1
-        if size < 0 or count < 1:
+        if not 0 <= size <= array.shape[place]:
             raise ShapeError(f"a window of {size} is larger than axis {place} of {array.node.type}")
-        index = np.add.outer(np.arange(count), np.arange(size))
-        windows = apply("gather", array, constant(index), axis=place)
-        order = [at for at in range(windows.ndim) if at != place + 1]
-        array = permute(windows, [*order, place + 1])
+        array = _windows(array, place, size)
     return array
+
+
+def _windows(x: Array, axis: int, size: int) -> Array:
+    """Windows along one axis. Those of no elements are empty, and as many as NumPy's."""
+    if not size:
+        shape = (*x.shape[:axis], x.shape[axis] + 1, *x.shape[axis + 1 :], 0)
+        return core.broadcast_to(constant(np.zeros(0, x.dtype)), shape)
+    return apply("window", x, axes=(axis,), size=(size,), step=(1,), dilation=(1,))
 
 
 __all__ = """

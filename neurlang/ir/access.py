@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from neurlang.ir.graph import Node
@@ -137,7 +138,7 @@ def same_axes(source: Shape, target: Shape) -> bool:
 
 
 def view_index(node: Node, index: Indices, divider: Divider) -> Indices:
-    """The index into the only argument of a transpose, broadcast, slice or reshape."""
+    """The index into the only argument of a transpose, broadcast, slice, window or reshape."""
     (source,) = node.args
     match node.op:
         case "transpose":
@@ -153,9 +154,105 @@ def view_index(node: Node, index: Indices, divider: Divider) -> Indices:
                 i * step + start
                 for i, start, step in zip(index, node.attrs["start"], node.attrs["step"])
             )
+        case "window":
+            rank = len(source.shape)
+            moved = list(index[:rank])
+            names = ("axes", "step", "dilation")
+            for position, (axis, step, dilation) in zip(
+                index[rank:], zip(*(node.attrs[name] for name in names))
+            ):
+                moved[axis] = moved[axis] * step + position * dilation
+            return tuple(moved)
         case "reshape":
             return reshape_index(source.shape, node.shape, index, divider)
     raise AssertionError(node.op)
+
+
+def axis_factors(node: Node, axis: int) -> Shape:
+    """Sizes of the axes that views below a node have merged into one of its axes.
+
+    With an index for each of them the element of a merged axis needs no division.
+    """
+    while node.op in ("reshape", "transpose", "broadcast"):
+        (source,) = node.args
+        match node.op:
+            case "transpose":
+                axis = node.attrs["axes"][axis]
+            case "broadcast":
+                axis -= len(node.shape) - len(source.shape)
+                if axis < 0 or source.shape[axis] == 1:
+                    break
+            case "reshape":
+                merged = _merged_axes(source.shape, node.shape, axis)
+                if len(merged) != 1:
+                    return tuple(source.shape[a] for a in merged) or (node.shape[axis],)
+                (axis,) = merged
+        node = source
+    return (node.shape[axis],)
+
+
+def _merged_axes(source: Shape, target: Shape, axis: int) -> list[int]:
+    """The source's axes, without those of size 1, whose product is one axis of the target."""
+    before = math.prod(target[:axis])
+    found: list[int] = []
+    passed = 1
+    size = 1
+    for a, extent in enumerate(source):
+        if passed >= before and size < target[axis] and extent != 1:
+            found.append(a)
+            size *= extent
+        else:
+            passed *= extent
+    return found if passed >= before and size == target[axis] and 0 not in source else []
+
+
+@dataclass(frozen=True)
+class ProductSpace:
+    """The loops of a product: variables of its batch, rows, columns and sums over k.
+
+    Columns and k may be several loops each, where one index would have to be divided.
+    """
+
+    batch: tuple[Var, ...]
+    row: Var
+    columns: tuple[Var, ...]
+    depth: tuple[Var, ...]
+
+    def indices(self) -> tuple[Indices, Indices, Indices]:
+        """Of the left operand, the right one and the product."""
+        batch = tuple(affine(var) if var.high else ZERO for var in self.batch)
+        row, column, k = affine(self.row), _counted(self.columns), _counted(self.depth)
+        return (*batch, row, k), (*batch, k, column), (*batch, row, column)
+
+
+def _counted(variables: Sequence[Var]) -> Affine:
+    """The position that several loops count in row-major order."""
+    result = ZERO
+    for var in variables:
+        result = result * (var.high + 1) + affine(var)
+    return result
+
+
+def product_space(product: Node, merged: bool = False) -> ProductSpace:
+    """The loops of a product; `merged` asks for one over each axis that views have merged."""
+    left, right = product.args
+    depth, columns = right.shape[-2:]
+    over_columns: Shape = (columns,)
+    over_k: Shape = (depth,)
+    if merged:
+        over_columns = axis_factors(right, len(right.shape) - 1)
+        over_k = axis_factors(right, len(right.shape) - 2)
+        if len(over_k) == 1:
+            over_k = axis_factors(left, len(left.shape) - 1)
+    (row,) = _variables("i", product.shape[-2:-1])
+    batch = _variables("b", left.shape[:-2])
+    return ProductSpace(batch, row, _variables("j", over_columns), _variables("k", over_k))
+
+
+def _variables(letter: str, sizes: Shape) -> tuple[Var, ...]:
+    """Loop variables; the innermost has the plain name, those around it are numbered."""
+    names = (*(f"{letter}{n}" for n in range(len(sizes) - 1)), letter)
+    return tuple(Var(name, 0, max(0, size - 1)) for name, size in zip(names, sizes))
 
 
 def piece_of(position: Affine, bounds: Sequence[int]) -> int | None:

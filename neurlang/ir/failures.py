@@ -63,7 +63,7 @@ def may_be_negative(node: Node) -> bool:
                 return bool((node.attrs["value"] < 0).any())
             case "iota":
                 return False
-            case "reshape" | "transpose" | "broadcast" | "slice":
+            case "reshape" | "transpose" | "broadcast" | "slice" | "window":
                 node = node.args[0]
             case "cast" if _widens(node):
                 node = node.args[0]

@@ -117,6 +117,25 @@ def _slice(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:
     return Type(source.dtype, tuple(attrs["size"]))
 
 
+def _window(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:
+    (source,) = types
+    shape = list(source.shape)
+    parts = zip(attrs["axes"], attrs["size"], attrs["step"], attrs["dilation"], strict=True)
+    for axis, size, step, dilation in parts:
+        span = (size - 1) * dilation + 1
+        if min(size, step, dilation) < 1 or not 0 <= axis < source.ndim:
+            raise ShapeError(f"window of {source} along axis {axis}: {size} by {dilation}")
+        if span > source.shape[axis]:
+            raise ShapeError(
+                f"a window over {span} elements is larger than axis {axis} of {source}",
+                hint="pad the array, or take a smaller window",
+            )
+        shape[axis] = (source.shape[axis] - span) // step + 1
+    if len(set(attrs["axes"])) != len(attrs["axes"]):
+        raise AxisError(f"window of {source} along axes {attrs['axes']}: one stands twice")
+    return Type(source.dtype, (*shape, *attrs["size"]))
+
+
 def _pad(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:
     widths = zip(types[0].shape, attrs["low"], attrs["high"], strict=True)
     shape = tuple(size + low + high for size, low, high in widths)
@@ -204,6 +223,7 @@ RULES: dict[str, Rule] = {
     "transpose": _transpose,
     "broadcast": _broadcast,
     "slice": _slice,
+    "window": _window,
     "pad": _pad,
     "concat": _concat,
     "dot": _dot,

@@ -109,6 +109,18 @@ def _reduce(node: Node, args: Sequence[Any]) -> Any:
     return np.asarray(function(flat, axis=-1), np.int64)
 
 
+def _window(node: Node, args: Sequence[Any]) -> Any:
+    source = args[0]
+    parts = [node.attrs[name] for name in ("axes", "size", "step", "dilation")]
+    spans = [(size - 1) * dilation + 1 for size, dilation in zip(parts[1], parts[3])]
+    views = np.lib.stride_tricks.sliding_window_view(source, spans, parts[0])
+    chosen = [slice(None)] * views.ndim
+    for position, (axis, _, step, dilation) in enumerate(zip(*parts)):
+        chosen[axis] = slice(None, None, step)
+        chosen[source.ndim + position] = slice(None, None, dilation)
+    return views[tuple(chosen)]
+
+
 RULES: dict[str, Evaluate] = {
     "const": lambda node, args: np.broadcast_to(node.attrs["value"], node.shape),
     "iota": _iota,
@@ -119,6 +131,7 @@ RULES: dict[str, Evaluate] = {
     "transpose": lambda node, args: np.transpose(args[0], node.attrs["axes"]),
     "broadcast": lambda node, args: np.broadcast_to(args[0], node.shape),
     "slice": _slice,
+    "window": _window,
     "pad": _pad,
     "concat": lambda node, args: np.concatenate(args, axis=node.attrs["axis"]),
     "dot": lambda node, args: np.matmul(*args),

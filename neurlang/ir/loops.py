@@ -18,7 +18,7 @@ loop stands at the top of a kernel; its iterations touch disjoint parts of what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -307,7 +307,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Alloc:
-    """Scratch memory for the rest of the enclosing body."""
+    """Scratch memory for the rest of the enclosing body; threads share what a kernel starts with."""
 
     buffer: Buffer
 
@@ -402,20 +402,43 @@ def parts(expression: Expression) -> Iterator[Expression]:
         stack.extend(children(found))
 
 
-def scratch_layout(body: Sequence[Statement], offsets: dict[Buffer, int], start: int = 0) -> int:
-    """Where scratch lies: after what is in scope, where others were before; the bytes in all."""
+@dataclass(frozen=True)
+class Scratch:
+    """Where the scratch of a kernel lies: threads share what stands at the top, and own the rest.
+
+    Offsets are in bytes, those of what a thread owns from the start of its part.
+    """
+
+    shared: dict[Buffer, int]
+    own: dict[Buffer, int]
+    shared_bytes: int
+    own_bytes: int
+
+    def nbytes(self, threads: int) -> int:
+        """The bytes for a number of threads."""
+        return self.shared_bytes + threads * self.own_bytes
+
+
+def scratch_of(kernel: Kernel) -> Scratch:
+    """The scratch of a kernel; buffers that are never there together share memory."""
+    shared: dict[Buffer, int] = {}
+    own: dict[Buffer, int] = {}
+    tops = [statement for statement in kernel.body if isinstance(statement, Alloc)]
+    loops = [statement for statement in kernel.body if isinstance(statement, For)]
+    shared_bytes = _placed(tops, shared, 0)
+    own_bytes = max((_placed(loop.body, own, 0) for loop in loops), default=0)
+    return Scratch(shared, own, shared_bytes, own_bytes)
+
+
+def _placed(body: Sequence[Statement], offsets: dict[Buffer, int], start: int) -> int:
+    """Put scratch after what is in scope, where others were before; returns the end of all."""
     end = start
     for statement in body:
         if isinstance(statement, Alloc):
             offsets[statement.buffer] = start
             start += -(-statement.buffer.nbytes // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
-        end = max(end, scratch_layout(sub_bodies(statement), offsets, start))
+        end = max(end, _placed(sub_bodies(statement), offsets, start))
     return max(end, start)
-
-
-def scratch_bytes(kernel: Kernel) -> int:
-    """Scratch memory that one worker of a kernel needs."""
-    return scratch_layout(kernel.body, {})
 
 
 class Rewriter:
@@ -524,31 +547,62 @@ def defined_in(body: Sequence[Statement]) -> set[Register]:
     return {s.register for s in walk(body) if isinstance(s, Let)}
 
 
+def registers_of(expressions: Iterable[Expression]) -> set[Register]:
+    """The registers that values are made of, also in indices."""
+    used: set[Register] = set()
+    for expression in expressions:
+        for part in parts(expression):
+            match part:
+                case Ref(register=register, index=index):
+                    used |= {register, *_registers(index)}
+                case Load(index=index):
+                    used |= _registers(index)
+                case Index(value=value):
+                    used |= _registers((value,))
+    return used
+
+
+def _registers(index: Sequence[Affine]) -> set[Register]:
+    return {atom for at in index for atom, _ in at.terms if isinstance(atom, Register)}
+
+
 def registers_in(body: Sequence[Statement]) -> set[Register]:
     """The registers that statements use, in values, in indices and as targets of updates."""
     used: set[Register] = set()
     for statement in walk(body):
-        index: Sequence[Affine] = ()
-        match statement:
-            case Update(register=register, index=index):
-                used.add(register)
-            case Store(index=index) | Let(index=index):
-                pass
-            case Transpose(register=register):
-                used.add(register)
-        positions = list(index)
+        used |= registers_of(expressions_of(statement))
+        if isinstance(statement, Let | Update | Store):
+            used |= _registers(statement.index)
+        if isinstance(statement, Update | Transpose):
+            used.add(statement.register)
+    return used
+
+
+def index_registers(body: Sequence[Statement]) -> set[Register]:
+    """The registers that stand in indices of statements."""
+    positions: list[Affine] = []
+    for statement in walk(body):
+        if isinstance(statement, Let | Update | Store):
+            positions += statement.index
         for expression in expressions_of(statement):
             for part in parts(expression):
                 match part:
-                    case Ref(register=register, index=index):
-                        used.add(register)
-                        positions += index
-                    case Load(index=index):
+                    case Ref(index=index) | Load(index=index):
                         positions += index
                     case Index(value=value):
                         positions.append(value)
-        used |= {a for p in positions for a, _ in p.terms if isinstance(a, Register)}
-    return used
+    return _registers(positions)
+
+
+def needed(lets: Sequence[Statement], used: set[Register]) -> list[Let]:
+    """The named values that some registers stand for, and those they are made of, in order."""
+    found: list[Let] = []
+    wanted = set(used)
+    for let in reversed(lets):
+        if isinstance(let, Let) and let.register in wanted:
+            found.append(let)
+            wanted |= registers_of([let.value])
+    return found[::-1]
 
 
 def updated_in(body: Sequence[Statement]) -> dict[Register, str]:

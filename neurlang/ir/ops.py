@@ -192,6 +192,7 @@ OPS: dict[str, Op] = {
         _other("transpose", "view", 1, "axes in another order"),
         _other("broadcast", "view", 1, "repeat axes of size 1 and add leading ones"),
         _other("slice", "view", 1, "elements start, start + step, ... of each axis"),
+        _other("window", "view", 1, "strided windows along axes; positions inside them come last"),
         _other("pad", "view", 1, "a constant before and after the elements of each axis"),
         _other("concat", "view", -1, "arrays one after the other along an axis"),
         _other("dot", "contract", 2, "(batch, m, k) by (batch, k, n): sums of products over k"),

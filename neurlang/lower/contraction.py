@@ -7,11 +7,12 @@ loop over k; what feeds an operand (a view, a cast, a scale) is part of the oper
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from neurlang.ir.access import Indices
 from neurlang.ir.graph import Node
-from neurlang.ir.loops import Buffer, For, Let, Literal, Ref, Statement, Store, Update, Var, affine
+from neurlang.ir.loops import Buffer, For, Let, Literal, Ref, Statement, Store, Update, Var
 from neurlang.lower.elements import Block, Scope
-from neurlang.lower.rows import nest, outer_loops
 from neurlang.passes.graph.group import Group
 from neurlang.passes.loops.products import multiply_add
 
@@ -21,25 +22,29 @@ def lower_dot(group: Group, scope: Scope, targets: dict[Node, Buffer]) -> list[S
     product = group.anchors[0]
     if not product.type.size:
         return []
-    left, right = product.args
-    rows, columns = product.shape[-2:]
-    depth = left.shape[-1]
-    batch, loops = outer_loops([(0, size) for size in product.shape[:-2]], "bcd")
-    i, j = Var("i", 0, rows - 1), Var("j", 0, columns - 1)
-    k = Var("k", 0, max(0, depth - 1))
+    space = group.space
+    assert space is not None
+    left, right, place = space.indices()
     total = scope.register(product.dtype, "sum")
     operands = Block(scope)
-    a, b = operands.evaluate(
-        [(left, (*batch, affine(i), affine(k))), (right, (*batch, affine(k), affine(j)))]
-    )
+    a, b = operands.evaluate(list(zip(product.args, (left, right))))
     step = Update(total, "set", multiply_add(a, b, Ref(total)))
     body = [
         Let(total, Literal(product.dtype.type(0), product.dtype)),
-        For(k, 0, depth, 1, "serial", (*operands.statements, step)),
-        *_after(group, scope, targets, (*batch, affine(i), affine(j)), Ref(total)),
+        *_over(space.depth, [*operands.statements, step]),
+        *_after(group, scope, targets, place, Ref(total)),
     ]
-    inner = For(j, 0, columns, 1, "serial", tuple(body))
-    return nest(loops, [For(i, 0, rows, 1, "serial", (inner,))])
+    *outer, column = space.columns
+    around = [var for var in (*space.batch, *outer) if var.high]
+    return _over(around, _over((space.row, column), body))
+
+
+def _over(variables: Sequence[Var], body: Sequence[Statement]) -> list[Statement]:
+    """Loops over variables, the first outermost."""
+    result = list(body)
+    for var in reversed(variables):
+        result = [For(var, 0, var.high + 1, 1, "serial", tuple(result))]
+    return result
 
 
 def _after(

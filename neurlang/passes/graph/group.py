@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from neurlang.ir.access import (
     Indices,
     NameOnlyDivider,
+    ProductSpace,
     SplitNeeded,
     below_reshapes,
     concat_bounds,
@@ -22,6 +23,7 @@ from neurlang.ir.access import (
     loop_vars,
     pad_bounds,
     piece_of,
+    product_space,
     reduce_index,
     same_axes,
     view_index,
@@ -36,7 +38,9 @@ RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more t
 MAX_PLACES = 3  # elements of one node that one element of a consumer may ask for
 SMALL_WORK = 1 << 15  # elements below which a kernel without outer axes may do everything
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
-PURE_VIEWS = ("transpose", "broadcast", "slice", "reshape")
+LEAST_DEPTH = 3  # where k is several loops, the innermost one has as many steps
+LEAST_COLUMNS = 8  # and the loop over columns as many
+PURE_VIEWS = ("transpose", "broadcast", "slice", "window", "reshape")
 OWN_KERNEL = ("dot", "scatter", "update", "sort", "argsort", "cumulative")
 
 
@@ -53,6 +57,7 @@ class Group:
     outer: Shape | None = None
     number: int = 0
     needs: set[int] = field(default_factory=set)
+    space: ProductSpace | None = None  # of a product
     reasons: list[str] = field(default_factory=list)
     pieces: bool = False
 
@@ -96,7 +101,7 @@ def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
         if node.op == "dot":
             for operand in node.args:
                 anchors.update(prologue_sources(operand))
-        if node.op == "gather" and (source := stored_source(node.args[0])) is not None:
+        if node.op in ("gather", "window") and (source := stored_source(node.args[0])) is not None:
             anchors.add(source)
     return anchors
 
@@ -164,6 +169,8 @@ class _Grouping:
         self.more: set[Node] = set()
         self.visited: list[Node] = []
         self.outer_index: Indices = ()
+        self.space: ProductSpace | None = None
+        self.divided: list[Node] = []
         self.divider = NameOnlyDivider()
 
     def run(self) -> set[Node]:
@@ -194,6 +201,7 @@ class _Grouping:
             space, outer = space_of(node)
             chosen = Group(kind, [], space, outer if node.kind == "reduce" else None)
             chosen.number = len(self.groups)
+            chosen.space = self.space if kind == "dot" else None
             self.groups.append(chosen)
         chosen.anchors.append(node)
         chosen.reasons.append(f"{self.names[node]} {reason}")
@@ -224,14 +232,34 @@ class _Grouping:
     def _reached_by_operands(self, node: Node) -> dict[Node, set[Indices]]:
         """The same for a kernel of its own; what a product reads must have an affine index."""
         self.outer_index = ()
+        if node.op == "dot":
+            return self._reached_by_product(node)
+        return self._read([(arg, loop_vars(arg.shape, "i")[1]) for arg in node.args], node)
+
+    def _reached_by_product(self, node: Node) -> dict[Node, set[Indices]]:
+        """With loops over merged axes where their index is divided; or else they are stored."""
+        self.space = product_space(node)
+        reached = self._read(list(zip(node.args, self.space.indices())), node)
+        if self.divided:
+            merged = product_space(node, merged=True)
+            if _worth_loops(merged):
+                self.space = merged
+                reached = self._read(list(zip(node.args, merged.indices())), node)
+        self.more.update(below_reshapes(arg) for arg in self.divided)
+        return reached
+
+    def _read(
+        self, operands: Sequence[tuple[Node, Indices]], node: Node
+    ) -> dict[Node, set[Indices]]:
+        """What is read below each operand; `divided` are those that need a division of an index."""
         reached: dict[Node, set[Indices]] = {}
         visited: list[Node] = []
-        for arg in node.args:
-            index = loop_vars(arg.shape, "i")[1]
+        self.divided = []
+        for arg, index in operands:
             for found, places in self._demand([(arg, index)], node).items():
                 reached.setdefault(found, set()).update(places)
-            if node.op == "dot" and self.divider.made:
-                self.more.add(below_reshapes(arg))
+            if self.divider.made:
+                self.divided.append(arg)
             visited += self.visited
         self.visited = visited
         return reached
@@ -387,6 +415,11 @@ class _Grouping:
 
     def _at_outer(self, members: dict[Node, set[Indices]], outer: Indices, rank: int) -> bool:
         return all(index[:rank] == outer[:rank] for places in members.values() for index in places)
+
+
+def _worth_loops(space: ProductSpace) -> bool:
+    """Whether the innermost loops over k and columns are long enough to be loops of a product."""
+    return space.depth[-1].high + 1 >= LEAST_DEPTH and space.columns[-1].high + 1 >= LEAST_COLUMNS
 
 
 def _rows_worth_it(outer: Shape, space: Shape) -> bool:

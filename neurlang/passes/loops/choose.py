@@ -110,13 +110,20 @@ def chunk(count: int, step: int, work_per_element: int, tile: int = 0) -> int:
     return max(step, wanted // step * step)
 
 
-DEPTH_UNROLL = 4  # steps of k in one iteration
+DEPTH_UNROLL = 4  # most steps of k in one iteration
 INLINE_EPILOGUE = 12  # cost of what follows a product and is worth writing out for every vector
 MOST_ROWS = 14
 STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
 STREAM_DEPTH = 64
 STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
+
+
+def depth_unroll(steps: int) -> int:
+    """Steps of k in one iteration: a divisor of a short loop, so that nothing is left."""
+    if steps <= DEPTH_UNROLL * 2:
+        return max(n for n in range(1, DEPTH_UNROLL + 1) if steps % n == 0)
+    return DEPTH_UNROLL
 
 
 @dataclass(frozen=True)
@@ -148,8 +155,8 @@ def tile(
     height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
     size = columns * depth * dtype.itemsize
     across = vectors * width
-    if depth == 0 or (side_by_side and size <= machine.l2 // 2):
-        return TileShape(height, across, max(1, depth), columns)
+    if side_by_side and size <= machine.l2 // 2:
+        return TileShape(height, across, depth, columns)
     if side_by_side and rows <= STREAM_ROWS:
         block = _multiple(min(STREAM_BLOCK, -(-columns // 4)), across)
         return TileShape(height, across, STREAM_DEPTH, block, stream=True)

@@ -23,6 +23,9 @@ from neurlang.ir.loops import (
     Var,
     affine,
     defined_in,
+    index_registers,
+    needed,
+    registers_in,
     updated_in,
 )
 from neurlang.passes.loops import choose
@@ -81,6 +84,7 @@ class _Tile:
         self.lanes = lanes
         self.full = full
         self.partial = partial
+        self.indices = needed(loop.body, index_registers(loop.body))
         self.arrays = {
             register: Register(register.name, register.dtype, lanes, (full + (partial > 0),))
             for register in self._crossing()
@@ -88,7 +92,8 @@ class _Tile:
 
     def _crossing(self) -> set[Register]:
         """Registers of the column's own body: they live on from one sweep to the next."""
-        return {s.register for s in self.loop.body if isinstance(s, Let)}
+        lets = (s for s in self.loop.body if isinstance(s, Let) and s not in self.indices)
+        return {let.register for let in lets}
 
     def statements(self) -> list[Statement]:
         result: list[Statement] = []
@@ -98,16 +103,20 @@ class _Tile:
                 result += self._spread(run)
                 result += self._rows(statement)
                 run = []
-            else:
+            elif statement not in self.indices:
                 run.append(statement)
         return result + self._spread(run)
 
     def _spread(
         self, run: Sequence[Statement], more: dict[Register, Register] | None = None
     ) -> list[Statement]:
-        """Plain statements for every column of the tile."""
+        """Plain statements for every column of the tile, and before them the indices they need.
+
+        An index is no element of a register array, so those are made anew in each sweep.
+        """
         if not run:
             return []
+        run = [*needed(self.indices, registers_in(run)), *run]
         result: list[Statement] = []
         if self.full:
             v = Var("v", 0, self.full - 1)

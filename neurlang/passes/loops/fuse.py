@@ -37,10 +37,16 @@ def _fused(body: Sequence[Statement]) -> list[Statement]:
     result: list[Statement] = []
     for run in _runs(body):
         if len(run) > 1 and any(_holds_loops(loop) for loop in run):
-            result.append(_merged(run))
-        else:
-            result += run
+            run = [_merged(run)]
+        result += [_inside(statement) for statement in run]
     return result
+
+
+def _inside(statement: Statement) -> Statement:
+    """The same for the loops that a loop holds."""
+    if not isinstance(statement, For) or not _holds_loops(statement):
+        return statement
+    return replace(statement, body=tuple(_fused(statement.body)))
 
 
 def _runs(body: Sequence[Statement]) -> list[list[Statement]]:

@@ -22,10 +22,12 @@ from neurlang.ir.loops import (
     Var,
     affine,
     depends_on,
+    needed,
+    registers_of,
 )
 from neurlang.ir.types import Shape
 from neurlang.passes.loops import choose
-from neurlang.passes.loops.products import Tile, factors, multiply_add, needed, tile_of
+from neurlang.passes.loops.products import Tile, factors, multiply_add, tile_of
 
 LEFT, RIGHT = 0, 1
 
@@ -95,7 +97,7 @@ class _Operand:
         self.which = which
         self.tile = tile
         self.value = factors(tile.step.value)[which]
-        self.lets = needed(tile.lets, [self.value])
+        self.lets = needed(tile.lets, registers_of([self.value]))
 
     @property
     def is_computed(self) -> bool:
@@ -115,9 +117,7 @@ class _Operand:
         left, right = factors(tile.step.value)
         operands = (value, right) if self.which == LEFT else (left, value)
         step = replace(tile.step, value=multiply_add(*operands, Load(tile.sums, tile.step.index)))
-        columns = replace(tile.columns, body=(*needed(tile.lets, operands), step))
-        rows = replace(tile.rows, body=(columns,))
-        return replace(tile, depth=replace(tile.depth, body=(rows,)))
+        return tile.with_step((*needed(tile.lets, registers_of(operands)), step))
 
 
 def _with_panel(level: Sequence[Statement], height: int, which: int) -> list[Statement]:
@@ -137,7 +137,7 @@ class _Panel:
         self.which = which
         self.places = places
         tile = places[0].tile
-        depth = tile.depth.stop
+        depth = tile.steps
         extent = 1 + max((self._start(place) + affine(self._along(place))).high for place in places)
         if which == RIGHT:
             width = tile.columns.stop
@@ -163,7 +163,7 @@ class _Panel:
     def _index(self, place: _Place) -> tuple[Affine]:
         """Where the element of one step of a tile lies in the panel."""
         start, along = self._start(place), affine(self._along(place))
-        k = affine(place.tile.depth.var)
+        k = place.tile.k
         if self.which == LEFT:
             return ((start + along) * self.buffer.shape[1] + k,)
         _, depth, width = self.buffer.shape
@@ -188,7 +188,8 @@ class _Panel:
             *operand.lets,
             Store(self.buffer, self._index(place), operand.value),
         ]
-        inner = [tile.depth, tile.columns] if self.which == RIGHT else [tile.rows, tile.depth]
+        depth = tile.depth
+        inner = (*depth, tile.columns) if self.which == RIGHT else (tile.rows, *depth)
         for loop in reversed([*own, *inner]):
             var = replace(loop.var)
             body = [replace(loop, var=var, body=Rewriter({loop.var: affine(var)}).body(body))]

@@ -22,6 +22,7 @@ from neurlang.ir.loops import (
     Var,
     affine,
     defined_in,
+    needed,
     parts,
     registers_in,
     updated_in,
@@ -40,7 +41,7 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
     lets: list[Let] = []
     for statement in kernel.body:
         if isinstance(statement, For) and _is_independent(statement):
-            own = _needed(lets, statement)
+            own = needed(lets, registers_in([statement]))
             if _can_be_repeated(own, kernel):
                 body += [_with_own(piece, own) for piece in _parallel(statement, tile)]
                 continue
@@ -54,17 +55,6 @@ def _is_independent(loop: For) -> bool:
     """Whether iterations only share memory: no register is carried from one to the next."""
     carried = set(updated_in(loop.body)) - defined_in(loop.body)
     return loop.kind in ("serial", "vector") and not carried
-
-
-def _needed(lets: Sequence[Let], loop: For) -> list[Let]:
-    """What a loop uses of the values that are named before it, and what those use."""
-    used = registers_in([loop])
-    found: list[Let] = []
-    for let in reversed(lets):
-        if let.register in used:
-            found.append(let)
-            used |= registers_in([let])
-    return found[::-1]
 
 
 def _can_be_repeated(lets: Sequence[Let], kernel: Kernel) -> bool:

@@ -18,8 +18,9 @@ the vectors out, and the sums become registers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neurlang.ir.loops import (
     Affine,
@@ -29,14 +30,12 @@ from neurlang.ir.loops import (
     Expression,
     For,
     Let,
-    Ref,
     Register,
     Statement,
     Store,
     Update,
     Var,
     affine,
-    parts,
 )
 
 
@@ -60,26 +59,51 @@ def factors(value: Expression) -> tuple[Expression, Expression]:
     return product.args[0], product.args[1]
 
 
+def chain(loop: For) -> tuple[For, ...]:
+    """A loop and those inside it, as far as each holds nothing but the next one."""
+    found = [loop]
+    while len(found[-1].body) == 1:
+        (inner,) = found[-1].body
+        if not isinstance(inner, For):
+            break
+        found.append(inner)
+    return tuple(found)
+
+
+def nest(loops: Sequence[For], body: Sequence[Statement]) -> For:
+    """Loops around another body, the first outermost."""
+    *around, innermost = loops
+    result = replace(innermost, body=tuple(body))
+    for loop in reversed(around):
+        result = replace(loop, body=(result,))
+    return result
+
+
 @dataclass(frozen=True)
 class PlainProduct:
-    """Three plain loops and what stands in them."""
+    """The plain loops over rows, columns and k, of which there may be several, and their body."""
 
     rows: For
     columns: For
     total: Register
     zero: Expression
-    depth: For
+    depth: tuple[For, ...]
     after: tuple[Statement, ...]
+
+    @property
+    def steps(self) -> int:
+        """How many products each sum has."""
+        return math.prod(loop.trips for loop in self.depth)
 
     @property
     def lets(self) -> tuple[Statement, ...]:
         """What is named below the operands."""
-        return self.depth.body[:-1]
+        return self.depth[-1].body[:-1]
 
     @property
     def operands(self) -> tuple[Expression, Expression]:
         """The elements that one step multiplies."""
-        step = self.depth.body[-1]
+        step = self.depth[-1].body[-1]
         assert isinstance(step, Update)
         return factors(step.value)
 
@@ -101,31 +125,32 @@ def plain_product(loop: For) -> PlainProduct | None:
         return None
     depth = rest[0]
     assert isinstance(depth, For)
-    return PlainProduct(loop, columns, start.register, start.value, depth, tuple(rest[1:]))
+    return PlainProduct(loop, columns, start.register, start.value, chain(depth), tuple(rest[1:]))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """The body of a loop over tiles: scratch for sums, their start, the loop over k, their end."""
+    """The body of a loop over tiles: scratch for sums, their start, loops over k, their end."""
 
     sums: Buffer
     start: For
-    depth: For
+    depth: tuple[For, ...]
+    rows: For
+    columns: For
     finish: For
 
     @property
-    def rows(self) -> For:
-        """The loop over the tile's rows, in the loop over k."""
-        (rows,) = self.depth.body
-        assert isinstance(rows, For)
-        return rows
+    def steps(self) -> int:
+        """How many products each sum gets here."""
+        return math.prod(loop.trips for loop in self.depth)
 
     @property
-    def columns(self) -> For:
-        """The loop over the tile's columns, in the one over its rows."""
-        (columns,) = self.rows.body
-        assert isinstance(columns, For)
-        return columns
+    def k(self) -> Affine:
+        """Which of them a step is: several loops over k count in row-major order."""
+        result = Affine()
+        for loop in self.depth:
+            result = result * loop.trips + affine(loop.var)
+        return result
 
     @property
     def lets(self) -> tuple[Statement, ...]:
@@ -139,8 +164,14 @@ class Tile:
         assert isinstance(step, Store)
         return step
 
+    def with_step(self, body: Sequence[Statement]) -> Tile:
+        """The tile with other statements for each step."""
+        return replace(self, columns=replace(self.columns, body=tuple(body)))
+
     def body(self) -> tuple[Statement, ...]:
-        return (Alloc(self.sums), self.start, self.depth, self.finish)
+        """The statements of the tile."""
+        loops = (*self.depth, self.rows)
+        return (Alloc(self.sums), self.start, nest(loops, [self.columns]), self.finish)
 
 
 def tile_of(loop: For) -> Tile | None:
@@ -149,12 +180,20 @@ def tile_of(loop: For) -> Tile | None:
         case (
             Alloc(buffer=sums),
             For(body=(For(body=(Store(buffer=first),)),)) as start,
-            For(body=(For(body=(For(body=(*_, Store(buffer=summed))),)),)) as depth,
+            For() as depth,
             For() as finish,
-        ) if first is summed is sums:
-            return Tile(sums, start, depth, finish)
+        ) if first is sums and _adds_up(depth, sums):
+            *over_k, rows, columns = chain(depth)
+            return Tile(sums, start, tuple(over_k), rows, columns, finish)
         case _:
             return None
+
+
+def _adds_up(depth: For, sums: Buffer) -> bool:
+    """Whether loops over k, rows and columns add to the sums of a tile."""
+    loops = chain(depth)
+    last = loops[-1].body[-1]
+    return len(loops) > 2 and isinstance(last, Store) and last.buffer is sums
 
 
 def strips(
@@ -171,16 +210,3 @@ def strips(
         rest = tuple(body(affine(var), count - main))
         result.append(For(var, main, main + 1, 1, "serial", rest))
     return result
-
-
-def needed(lets: Sequence[Statement], values: Sequence[Expression]) -> tuple[Statement, ...]:
-    """The named values that others are made of, in their order."""
-    used = {part.register for value in values for part in parts(value) if isinstance(part, Ref)}
-    kept: list[Statement] = []
-    for statement in reversed(lets):
-        assert isinstance(statement, Let)
-        if statement.register in used:
-            kept.append(statement)
-            found = (part for part in parts(statement.value) if isinstance(part, Ref))
-            used.update(part.register for part in found)
-    return tuple(reversed(kept))

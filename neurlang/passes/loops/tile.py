@@ -70,10 +70,10 @@ def _shape(product: PlainProduct, machine: Machine) -> TileShape:
     _, right = product.operands
     column = product.columns.var
     contiguous = isinstance(right, Load) and right.buffer.flat(right.index).coefficient(column) == 1
-    rows, columns, depth = product.rows.stop, product.columns.stop, product.depth.stop
+    rows, columns, depth = product.rows.stop, product.columns.stop, product.steps
     shape = choose.tile(rows, columns, depth, product.total.dtype, contiguous, machine)
     if product.partial is None:
-        return replace(shape, depth=max(1, depth))
+        return replace(shape, depth=depth)
     return shape
 
 

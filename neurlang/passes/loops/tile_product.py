@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from neurlang.ir.loops import (
     affine,
 )
 from neurlang.passes.loops.choose import TileShape
-from neurlang.passes.loops.products import PlainProduct, Tile, multiply_add, strips
+from neurlang.passes.loops.products import PlainProduct, Tile, chain, multiply_add, strips
 
 
 def tile_product(product: PlainProduct, shape: TileShape) -> list[Statement]:
@@ -35,7 +36,10 @@ def tile_product(product: PlainProduct, shape: TileShape) -> list[Statement]:
 
 @dataclass(frozen=True)
 class Span:
-    """A range of k that one visit of a tile adds up, `repeats` times in a row."""
+    """A range of the outermost loop over k that one visit of a tile adds up.
+
+    There are `repeats` of them in a row.
+    """
 
     start: int
     length: int
@@ -46,7 +50,7 @@ class Span:
 
 def _spans(depth: int, length: int) -> list[Span]:
     """Ranges of k: the first, those between, the last, which may be shorter."""
-    count = -(-depth // length) if depth else 1
+    count = -(-depth // length)
     if count == 1:
         return [Span(0, depth, 1, True, True)]
     result = [Span(0, length, 1, True, False)]
@@ -69,7 +73,9 @@ class _Tiling:
 
     def _block(self, first: Affine, columns: int) -> list[Statement]:
         """Some columns: the ranges of k, one after the other."""
-        spans = _spans(self.product.depth.stop, self.shape.depth)
+        outer, *inner = self.product.depth
+        length = max(1, self.shape.depth // math.prod(loop.trips for loop in inner))
+        spans = _spans(outer.trips, length)
         if len(spans) == 1:
             return self._tiles(first, columns, spans[0], Affine())
         result: list[Statement] = []
@@ -110,11 +116,20 @@ class _TileMaker:
 
     def tile(self, rows: int, columns: int, span: Span) -> Tile:
         sums = Buffer("tile", self.product.total.dtype, (rows, columns))
-        k = Var("k", 0, max(0, span.length - 1))
+        depth = self._depth(span)
         start = _each(sums, lambda at: self._start(sums, at, span))
-        step = _each(sums, lambda at: self._step(sums, at, k))
+        step = _each(sums, lambda at: self._step(sums, at, depth))
         finish = _each(sums, lambda at: self._finish(sums, at, span))
-        return Tile(sums, start, For(k, 0, span.length, 1, "serial", (step,)), finish)
+        _, inner = chain(step)
+        return Tile(sums, start, depth, step, inner, finish)
+
+    def _depth(self, span: Span) -> tuple[For, ...]:
+        """The loops over k with names of their own; the outermost has the range's length."""
+        lengths = (span.length, *(loop.trips for loop in self.product.depth[1:]))
+        return tuple(
+            For(Var(loop.var.name, 0, length - 1), 0, length, 1, "serial", ())
+            for loop, length in zip(self.product.depth, lengths)
+        )
 
     def _place(self, at: Indices) -> dict[Atom, Affine]:
         """Where an element of the tile lies in the whole product."""
@@ -128,9 +143,12 @@ class _TileMaker:
         waiting = self._waiting(at)
         return [Store(sums, at, Load(waiting.buffer, waiting.index))]
 
-    def _step(self, sums: Buffer, at: Indices, k: Var) -> list[Statement]:
+    def _step(self, sums: Buffer, at: Indices, depth: Sequence[For]) -> list[Statement]:
         table = self._place(at)
-        table[self.product.depth.var] = self.k + affine(k)
+        for old, new in zip(self.product.depth, depth):
+            table[old.var] = affine(new.var)
+        outermost = self.product.depth[0].var
+        table[outermost] = table[outermost] + self.k
         rewriter = Rewriter(table)
         lets = rewriter.body(self.product.lets)
         left, right = (rewriter.expression(operand) for operand in self.product.operands)

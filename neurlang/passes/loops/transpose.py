@@ -30,7 +30,7 @@ from neurlang.ir.loops import (
 )
 from neurlang.ir.types import BOOL
 from neurlang.passes.loops import choose
-from neurlang.passes.loops.products import strips
+from neurlang.passes.loops.products import strips, tile_of
 
 
 def transpose(kernel: Kernel, machine: Machine) -> Kernel:
@@ -52,7 +52,7 @@ def _body(body: Sequence[Statement], machine: Machine) -> list[Statement]:
             case For(body=(For() as inner,)) if loads := _across(statement, inner):
                 lanes = choose.lanes(inner.body, machine)
                 result += _Squares(statement, inner, loads, lanes).statements()
-            case For():
+            case For() if tile_of(statement) is None:  # tiles of products are written out later
                 result.append(replace(statement, body=tuple(_body(statement.body, machine))))
             case _:
                 result.append(statement)

@@ -25,7 +25,7 @@ from neurlang.ir.loops import (
     affine,
 )
 from neurlang.passes.loops import choose
-from neurlang.passes.loops.products import Tile, factors, multiply_add, tile_of
+from neurlang.passes.loops.products import Tile, factors, multiply_add, nest, tile_of
 
 VectorBody = Callable[[Affine, Affine, Var], Sequence[Statement]]
 
@@ -143,18 +143,19 @@ class _Registers:
         return For(r, 0, self.rows, 1, "unroll", self._each_vector(body))
 
     def _steps(self) -> list[Statement]:
-        """The loop over k: some steps in an iteration, then those that are left."""
-        depth = self.tile.depth
-        main = depth.stop // choose.DEPTH_UNROLL * choose.DEPTH_UNROLL
-        result: list[Statement] = []
-        for start, stop, copies in ((0, main, choose.DEPTH_UNROLL), (main, depth.stop, 1)):
+        """The loops over k: in the innermost some steps in an iteration, then what is left."""
+        *around, inner = self.tile.depth
+        copies = choose.depth_unroll(inner.trips)
+        main = inner.trips // copies * copies
+        body: list[Statement] = []
+        for start, stop, times in ((0, main, copies), (main, inner.trips, 1)):
             if start < stop:
-                k = Var(depth.var.name, start, stop - 1)
-                body = tuple(self._step(affine(k)))
-                result.append(For(k, start, stop, 1, "serial", body, copies))
-        return result
+                k = Var(inner.var.name, start, stop - 1)
+                step = tuple(self._step(inner.var, affine(k)))
+                body.append(For(k, start, stop, 1, "serial", step, times))
+        return [nest(around, body)] if around else body
 
-    def _step(self, k: Affine) -> list[Statement]:
+    def _step(self, var: Var, k: Affine) -> list[Statement]:
         """One k: every vector of the right operand and every element of the left one, read once."""
         tile = self.tile
         left, right = factors(tile.step.value)
@@ -162,11 +163,11 @@ class _Registers:
         v = Var("v", 0, self.vectors.shape[0] - 1)
 
         def load(which: Affine, column: Affine, lane: Var) -> Sequence[Statement]:
-            value = Rewriter({tile.depth.var: k, tile.columns.var: column}).expression(right)
+            value = Rewriter({var: k, tile.columns.var: column}).expression(right)
             return [Let(self.vectors, value, (which,))]
 
         element = Register("left", tile.sums.dtype)
-        value = Rewriter({tile.depth.var: k, tile.rows.var: affine(r)}).expression(left)
+        value = Rewriter({var: k, tile.rows.var: affine(r)}).expression(left)
         at = (affine(r), affine(v))
         total = multiply_add(Ref(element), Ref(self.vectors, (affine(v),)), Ref(self.sums, at))
         update = Update(self.sums, "set", total, at)
