@@ -411,6 +411,21 @@ def test_random_numbers() -> None:
     check(imports_inside, "local import")
     check(helped, "draw of a helper")
     check(nl.jit(helped), "draw of a helper")
+    check(in_a_default, "in a default")
+    check(lambda x: x + sources["one"].random(3), "in a container")  # in a container
+    check(under_another_name, "under another name")
+
+
+sources = {"one": generator}
+
+
+def in_a_default(x: Any, source: Any = generator) -> Any:  # in a default
+    return x + source.random(3)
+
+
+def under_another_name(x: Any) -> Any:  # under another name
+    numbers = np.random
+    return x + numbers.rand(3)
 
 
 def helped(x: Any) -> Any:

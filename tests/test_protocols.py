@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neurlang.errors import ArgumentError, MutationError
+from neurlang.errors import ArgumentError, DTypeError, MutationError
 from neurlang.frontend import array as array_module
 from neurlang.frontend import protocols
 from neurlang.frontend.array import Array, asarray, set_executor
@@ -120,7 +120,11 @@ def test_operators_refuse_strangers() -> None:
     for stranger in ("text", {}, object()):
         with pytest.raises(TypeError):
             asarray(X) + stranger
-    assert (asarray(X) == None) is False  # noqa: E711
+    for stranger in (None, "text", 1j):
+        with pytest.raises(DTypeError, match="takes an array and"):
+            operator.eq(asarray(X), stranger)  # Python would compare identities, and say False
+    with pytest.raises(DTypeError, match="use `is not None`"):
+        operator.ne(asarray(X), None)
     with pytest.raises(TypeError, match="unhashable"):
         hash(asarray(X))
 
@@ -282,7 +286,7 @@ def test_numpy_calls_work_on_traced_arrays() -> None:
         for call in NUMPY_CALLS:
             expected = np.asarray(call(X))
             found = call(x)
-            assert found.trace is trace
+            assert found.traced_by is trace
             assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
 
 

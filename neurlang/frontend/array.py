@@ -48,12 +48,12 @@ class Array:
     when it is turned into a NumPy array, printed, converted or executed, and runs once.
     """
 
-    __slots__ = ("__weakref__", "node", "trace", "weak")
+    __slots__ = ("__weakref__", "node", "traced_by", "weak")
     __hash__ = None  # type: ignore[assignment]  # equality is elementwise, as in NumPy
 
     def __init__(self, node: Node, trace: Trace | None = None, weak: type | None = None) -> None:
         self.node = node
-        self.trace = trace
+        self.traced_by = trace
         self.weak = weak
 
     @property
@@ -92,7 +92,7 @@ class Array:
 
     def value(self, wanted: str) -> Any:
         """The NumPy array; ConcreteValueError, naming what was wanted, inside a trace."""
-        if self.trace is not None:
+        if self.traced_by is not None:
             check_alive(self)
             raise ConcreteValueError(
                 f"{wanted} needs the value of {self.node.type}, which is only traced",
@@ -137,13 +137,13 @@ class Array:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        if self.trace is not None:
+        if self.traced_by is not None:
             return f"Array(traced {self.node.type})"
         text = np.array2string(self.value("repr()"), separator=", ", prefix="Array(")
         return f"Array({text}, {self.node.type})"
 
     def __str__(self) -> str:
-        return repr(self) if self.trace is not None else str(self.value("str()"))
+        return repr(self) if self.traced_by is not None else str(self.value("str()"))
 
 
 CONCRETE_HINTS = {
@@ -157,9 +157,9 @@ CONCRETE_HINTS = {
 
 def check_alive(array: Array) -> None:
     """LeakedTracerError where the array's trace has ended."""
-    if array.trace is not None and not array.trace.active:
+    if array.traced_by is not None and not array.traced_by.active:
         raise LeakedTracerError(
-            f"a traced array {array.node.type} outlived the trace of {array.trace.name}",
+            f"a traced array {array.node.type} outlived the trace of {array.traced_by.name}",
             origin=array.node.where,
             hint="return it from the function instead of storing it elsewhere",
         )
@@ -227,13 +227,13 @@ def _leaf_value(array: Array) -> Any:
 def lift(array: Array, trace: Trace | None) -> Node:
     """The array's node in the current trace; an outside array becomes a constant of it."""
     check_alive(array)
-    if array.trace is not None and trace is None:
+    if array.traced_by is not None and trace is None:
         raise LeakedTracerError(
-            f"a traced array {array.node.type} of {array.trace.name} is used in another thread",
+            f"a traced array {array.node.type} of {array.traced_by.name} is used in another thread",
             origin=array.node.where,
             hint="use it in the thread that traces the function",
         )
-    if array.trace is not None or trace is None:
+    if array.traced_by is not None or trace is None:
         return array.node
     if array.node.op == "const":
         return trace.capture(array, array.node)
@@ -353,7 +353,7 @@ def reshape(x: Array, shape: Shape) -> Array:
 def cast(x: Array, dtype: DType) -> Array:
     """Convert to `dtype`; nothing is recorded where it is that already."""
     if x.dtype == dtype:
-        return x if x.weak is None else Array(x.node, x.trace)
+        return x if x.weak is None else Array(x.node, x.traced_by)
     return apply("cast", x, dtype=dtype)
 
 
@@ -436,8 +436,8 @@ def _check_fits(integer: Array, dtype: DType) -> None:
     """RangeError for a Python integer that `dtype` does not hold: now, or when it is known."""
     if is_splat(integer.node):
         python_numbers(integer.node.attrs["value"].item(), dtype)
-    elif integer.trace is not None:
-        integer.trace.narrowed.setdefault(integer.node, {})[dtype] = user_line()
+    elif integer.traced_by is not None:
+        integer.traced_by.narrowed.setdefault(integer.node, {})[dtype] = user_line()
 
 
 def origin(x: Array) -> Where | None:

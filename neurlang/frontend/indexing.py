@@ -68,7 +68,7 @@ def _as_index(item: Any) -> Any:
     if isinstance(item, int | np.integer):
         return int(item)
     if isinstance(item, Array):
-        if item.dtype.kind == "b" or (item.trace is None and item.node.op == "const"):
+        if item.dtype.kind == "b" or (item.traced_by is None and item.node.op == "const"):
             return _as_index(_known_value(item))
         found: Any = item
     elif isinstance(item, list | tuple) and _holds_array(item):
@@ -98,7 +98,7 @@ def _holds_array(items: Sequence[Any]) -> bool:
 
 def _known_value(index: Array) -> Any:
     """The value of a constant, or of a mask, which decides the shape of the result."""
-    if index.trace is not None and index.node.op != "const":
+    if index.traced_by is not None and index.node.op != "const":
         raise IndexingError(
             f"a traced mask {index.node.type} cannot index: the shape would depend on its values",
             origin=index.node.where,

@@ -310,7 +310,7 @@ def _known_value(x: Array) -> Any:
     """The NumPy array where it is known now, else None."""
     if x.node.op == "const":
         return np.broadcast_to(x.node.attrs["value"], x.shape)
-    return x.value("its values") if x.trace is None else None
+    return x.value("its values") if x.traced_by is None else None
 
 
 def bincount(x: Operand, /, weights: Operand = None, minlength: int = 0) -> Array:

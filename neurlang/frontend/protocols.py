@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, MutationError, NeurlangError
+from neurlang.errors import ArgumentError, DTypeError, MutationError, NeurlangError
 from neurlang.frontend import (
     broadcasting,
     closeness,
@@ -57,6 +57,7 @@ PUBLIC: Mapping[str, Callable[..., Any]] = {
     name: getattr(module, name) for module in MODULES for name in module.__all__
 }
 
+_NO_OPERANDS = (type(None), str, bytes, complex)
 _OPERANDS = (Array, np.ndarray, np.generic, *PYTHON_SCALARS, list, tuple)
 
 BINARY_OPERATORS = {
@@ -99,7 +100,7 @@ def keep_weak(result: Any, *operands: Operand) -> Any:
     if isinstance(result, tuple):
         return tuple(keep_weak(part, *operands) for part in result)
     weak = {"i": int, "f": float}.get(result.dtype.kind)
-    return Array(result.node, result.trace, weak)
+    return Array(result.node, result.traced_by, weak)
 
 
 def _binary_operator(name: str, function: Callable[..., Any]) -> None:
@@ -107,12 +108,14 @@ def _binary_operator(name: str, function: Callable[..., Any]) -> None:
 
     def forward(self: Array, other: Operand) -> Any:
         if not isinstance(other, _OPERANDS):
+            _refuse(name, other)
             return NotImplemented
         result = function(self, other)
         return result if self.weak is None else keep_weak(result, self, other)
 
     def reflected(self: Array, other: Operand) -> Any:
         if not isinstance(other, _OPERANDS):
+            _refuse(name, other)
             return NotImplemented
         result = function(other, self)
         return result if self.weak is None else keep_weak(result, self, other)
@@ -120,6 +123,16 @@ def _binary_operator(name: str, function: Callable[..., Any]) -> None:
     _attach(f"__{name}__", forward, function)
     if name not in COMPARISONS:
         _attach(f"__r{name}__", reflected, function)
+
+
+def _refuse(name: str, other: Any) -> None:
+    """DTypeError for a value that no array can hold, where Python would compare identities."""
+    if not isinstance(other, _NO_OPERANDS):
+        return
+    hint = "use numbers or arrays of bool, integers or floats"
+    if name in ("eq", "ne"):
+        hint = f"use `is {'not ' if name == 'ne' else ''}None`" if other is None else hint
+    raise DTypeError(f"{name} takes an array and {other!r}", hint=hint)
 
 
 def _power(base: Operand, exponent: Operand) -> Array:
@@ -178,7 +191,7 @@ def _iterate(self: Array) -> Iterator[Array]:
 
 SAME_METHODS = """
     all any argmax argmin argsort astype clip cumprod cumsum diagonal dot flatten max mean min prod
-    ravel repeat round searchsorted squeeze std sum swapaxes take var
+    ravel repeat round searchsorted squeeze std sum swapaxes take trace var
 """.split()
 
 

@@ -7,7 +7,8 @@ import functools
 import inspect
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -74,7 +75,7 @@ def watching(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Iter
         _watch_entropy()
     lines: dict[int, Where] = {}
     generators = []
-    for generator, where in _reachable(function, arguments):
+    for generator, where in (*_reachable(function, arguments), *_held(function, arguments)):
         if id(generator) not in lines:
             lines[id(generator)] = where
             generators.append(generator)
@@ -122,6 +123,38 @@ def _reachable(
                 yield from ((generator, where) for generator in _GLOBAL)  # a local import
             elif callable(value):
                 pending.append((value, {}))
+
+
+def _held(
+    function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Iterator[tuple[Any, Where]]:
+    """The global generators, and those in defaults, closures, arguments and containers there.
+
+    They may be drawn from under any name. With other threads alive it could be them who draw.
+    """
+    if threading.active_count() > 1:
+        return
+    plain, _ = _unwrapped(function)
+    if plain is None:
+        return
+    where = Where(plain.__code__.co_filename, plain.__code__.co_firstlineno)
+    named = (plain.__globals__.get(name) for name in plain.__code__.co_names)
+    values = [*arguments.values(), *_closure(plain).values(), *named]
+    values += plain.__defaults__ or ()
+    values += (plain.__kwdefaults__ or {}).values()
+    if isinstance(function, functools.partial):
+        values += [*function.args, *function.keywords.values()]
+    for value in (*_GLOBAL, *values):
+        yield from ((found, where) for found in _contents(value) if isinstance(found, GENERATORS))
+
+
+def _contents(value: Any) -> Iterable[Any]:
+    """What a plain container holds, or the value itself; partial functions hold arguments."""
+    if isinstance(value, functools.partial):
+        return (*value.args, *value.keywords.values())
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple | set | frozenset) else (value,)
 
 
 def _unwrapped(called: Any) -> tuple[FunctionType | None, Any]:

@@ -307,7 +307,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Alloc:
-    """Scratch memory for the rest of the enclosing body; threads share what a kernel starts with."""
+    """Scratch memory for the rest of the body around; at the top of a kernel threads share it."""
 
     buffer: Buffer
 
