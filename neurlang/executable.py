@@ -17,7 +17,7 @@ import numpy as np
 
 from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
-from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY
+from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import EntrySignature
 from neurlang.codegen.pool import parallel_address
 from neurlang.codegen.program import EXPORTS
@@ -84,6 +84,7 @@ class Executable:
 
     def run(self, *leaves: Any) -> Any:
         """Call without the native entry: one array, or a tuple of them."""
+        _raise_kept()
         inputs = [_as_memory(leaf) for leaf in leaves]
         outputs = [np.empty(type.shape, type.dtype) for type in self.types]
         pointers = [array.ctypes.data for array in (*inputs, *outputs)]
@@ -99,6 +100,8 @@ class Executable:
 
     def fail(self, status: int) -> None:
         """Raise what a program's status says."""
+        if status == RAISED:
+            _raise_kept()
         if status == OUT_OF_MEMORY:
             raise MemoryError("a compiled program could not allocate memory")
         raise self.failures[status - FIRST_FAILURE].error()
@@ -127,19 +130,33 @@ _SORTERS: dict[str, Callable[..., Any]] = {
 }
 
 
+# What a library step raised in a thread. An exception cannot pass through machine code: the program
+# returns RAISED, and whoever called it raises what is kept here.
+_kept = threading.local()
+
+
+def _raise_kept() -> None:
+    error = getattr(_kept, "error", None)
+    if error is not None:
+        _kept.error = None
+        raise error
+
+
 def _run_library(text: bytes, pointers: Any) -> int:
     """One library step: the text is `op dtype shape`, the pointers input then output.
 
-    Returns 1 where memory ran out: an exception cannot pass through machine code.
+    Returns 0, or what the program is to return where memory ran out or a signal interrupted.
     """
     op, dtype, shape = text.decode().split(" ")
     type: Type = parse_type(f"{dtype}[{shape}]")
-    source = _view(pointers[0], type)
     try:
-        result = _SORTERS[op](source)
+        result = _SORTERS[op](_view(pointers[0], type))
+        _view(pointers[1], Type(result.dtype, type.shape))[...] = result
     except MemoryError:
-        return 1
-    _view(pointers[1], Type(result.dtype, type.shape))[...] = result
+        return OUT_OF_MEMORY
+    except BaseException as error:
+        _kept.error = error
+        return RAISED
     return 0
 
 

@@ -6,10 +6,12 @@ import gc
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -275,3 +277,29 @@ print("done" if ended and os.waitstatus_to_exitcode(status) == 7 else "hangs")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_does_not_wait_for_what_its_parent_compiles() -> None:
     assert "done" in run_script(FORK_WHILE_COMPILING)
+
+
+def test_an_exception_in_a_library_step_is_the_callers() -> None:
+    """A signal handler may raise while NumPy sorts; that exception comes out, and calls go on."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped
+
+    sort = nl.jit(np.sort)
+    x = np.random.default_rng(0).standard_normal(3_000_000)
+    expected = np.sort(x)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for delay in (0.02, 0.05, 0.1):
+            np.testing.assert_array_equal(sort(x), expected)
+            with pytest.raises(Stopped):
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                sort(x)
+                time.sleep(1)  # where the sort was faster
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    np.testing.assert_array_equal(sort(x), expected)

@@ -41,6 +41,7 @@ from neurlang.ir.types import BOOL, DType
 
 STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2
 OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
+RAISED = (1 << 31) - 1  # a library step raised a Python exception
 Place = tuple[Register, tuple[int, ...]]
 
 

@@ -135,7 +135,7 @@ class _Main:
             buffers_start = self.writer.offset(context, FIRST_BUFFER, "ptr")
             failed = self.writer.call("neurlang_library", "i32", [text, buffers_start])
             with self.writer.when(self.writer.icmp("ne", failed, constant(0, "i32"))):
-                self.writer.store(constant(OUT_OF_MEMORY, "i64"), status)
+                self.writer.store(self.writer.zext(failed, "i64"), status)
         else:
             self.writer.line(f"call void @{step.name}({context})")
 
