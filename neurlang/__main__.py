@@ -10,8 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import neurlang
+from neurlang import settings
 from neurlang.arguments import CommandError, load_function, placeholders
-from neurlang.bench import WrongResult, as_json, choose_cases, measure_all, report, table
+from neurlang.bench import (
+    WrongResult,
+    as_json,
+    check_arguments,
+    choose_cases,
+    measure_all,
+    report,
+    table,
+)
 from neurlang.codegen.machine import available_cores
 from neurlang.doctor import examine, self_test
 from neurlang.errors import InternalError, NeurlangError
@@ -140,6 +149,11 @@ def run_bench(chosen: argparse.Namespace) -> int:
     for path in filter(None, (chosen.json, chosen.plot)):
         if not path.resolve().parent.is_dir():
             raise CommandError(f"there is no folder {path.parent}", "make it first")
+    if chosen.plot is not None and chosen.plot.suffix.lower() != ".svg":
+        raise CommandError(
+            f"the plot is drawn as SVG, and {chosen.plot} has another ending",
+            "give it a name that ends in .svg",
+        )
     cases = choose_cases(chosen.programs)
     results = measure_all(cases, chosen.rounds, chosen.threads, sys.stderr)
     peaks = measure_peaks(chosen.threads or available_cores())
@@ -157,6 +171,7 @@ def run_explain(chosen: argparse.Namespace) -> int:
     if chosen.fast_math:
         function = JitFunction(getattr(function, "__wrapped__", function), fast_math=True)
     arguments = placeholders(chosen.types)
+    check_arguments(chosen.function, function, arguments)
     try:
         if chosen.stage is not None:
             print(inspect(function, *arguments)[chosen.stage])
@@ -190,6 +205,11 @@ def run_cache(chosen: argparse.Namespace) -> int:
     cache = disk_cache()
     if chosen.path:
         print(cache.directory)
+        return 0
+    if settings.get("cache") == "off":
+        if chosen.clear:
+            raise CommandError("the cache is off, so nothing is deleted", "unset NEURLANG_CACHE")
+        print("the cache is off: NEURLANG_CACHE is off, so no program is read or kept")
         return 0
     if chosen.clear:
         before = cache.stats()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import statistics
 import sys
 import time
@@ -98,6 +99,21 @@ class Result:
         }
 
 
+def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    """CommandError where a function that the command line names takes other arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # a builtin without a signature says itself what it misses
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise CommandError(
+            f"{name}{signature}: {error}",
+            "write one type for each argument, such as 'f32[64,128]'",
+        ) from None
+
+
 def choose_cases(words: Sequence[str]) -> list[Case]:
     """The programs that words name, all where there are none.
 
@@ -114,8 +130,10 @@ def choose_cases(words: Sequence[str]) -> list[Case]:
             end = position
             while end < len(words) and "[" in words[end]:
                 end += 1
+            function = load_function(word)
             arguments = random_arguments(words[position:end])
-            cases.append(Case(word, load_function(word), arguments))
+            check_arguments(word, function, arguments)
+            cases.append(Case(word, function, arguments))
             position = end
         elif word in PROGRAMS:
             program = PROGRAMS[word]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from neurlang.errors import ArgumentError
 from neurlang.ir.graph import Node
 from neurlang.ir.loops import Alloc, Buffer, Kernel, scratch_of, walk
 from neurlang.ir.text import node_names
@@ -96,7 +97,7 @@ def inspect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Stages:
 
     Arguments are arrays, numbers or `ShapeDtype`s; nothing is computed. Errors: those of `jit`.
     """
-    lowered = _fresh(function).lower(*args, **kwargs)
+    lowered = _fresh(function, "inspect").lower(*args, **kwargs)
     return Stages({stage: lowered.as_text(stage) for stage in STAGES})
 
 
@@ -109,7 +110,7 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     of `jit`.
     """
     started = time.perf_counter()
-    traced = _fresh(function).trace(*args, **kwargs)
+    traced = _fresh(function, "explain").trace(*args, **kwargs)
     seconds = {"trace": time.perf_counter() - started}
     lowered = traced.lower()
     lowered.as_text("llvm")  # generates the code, so that its stages are timed as well
@@ -127,8 +128,13 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     )
 
 
-def _fresh(function: Callable[..., Any]) -> JitFunction:
+def _fresh(function: Callable[..., Any], asked: str) -> JitFunction:
     """The function under the same options, without programs: looking counts as no use."""
+    if not callable(function):
+        raise ArgumentError(
+            f"{asked} takes a function, not {type(function).__name__}",
+            hint=f"write {asked}(function, *arguments)",
+        )
     if not isinstance(function, JitFunction):
         return JitFunction(function)
     return JitFunction(

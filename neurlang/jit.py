@@ -269,7 +269,9 @@ class JitFunction:
         program = self._program(call)
         if settings.get("disable_jit"):
             return program.interpret(call.leaves)
-        self.unusual -= not program.build()
+        built = program.build()
+        if not built:  # counted in a statement without a call: no other thread runs in between
+            self.unusual -= 1
         if not in_force():
             self._remember(program)
         return program.run(call.leaves)
@@ -354,7 +356,10 @@ class JitFunction:
         return explain(self, *args, **kwargs)
 
     def cache_info(self) -> CacheInfo:
-        """Calls that found a program, programs that were made, and those that there are."""
+        """Calls that found a program, programs that were made, and those that there are.
+
+        The calls are approximate where Python has no GIL and threads call at once.
+        """
         made = sum(program.executable is not None for program in self.programs.values())
         return CacheInfo(self.calls - self.unusual, made, len(self.programs))
 
@@ -378,6 +383,10 @@ class BoundFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(self.instance, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        signature = _signature_of(self.__wrapped__)
+        return f"<jit {self.function.__qualname__}{signature or '(...)'}>"
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.function, name)
@@ -407,13 +416,20 @@ def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
         return None  # a builtin without a signature takes positional arguments as they come
 
 
+def _items(option: str, value: Any, words: str) -> list[Any]:
+    """What an option lists; OptionError where it is no list."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise OptionError(f"{option} is {value!r}", hint=f"give {words} of parameters")
+    return list(value)
+
+
 def _static_names(
     signature: inspect.Signature | None,
     names: str | Iterable[str],
     numbers: int | Iterable[int],
 ) -> frozenset[str]:
-    chosen = {names} if isinstance(names, str) else set(names)
-    wanted = [numbers] if isinstance(numbers, int) else list(numbers)
+    chosen = {names} if isinstance(names, str) else set(_items("static_argnames", names, "names"))
+    wanted = [numbers] if isinstance(numbers, int) else _items("static_argnums", numbers, "numbers")
     parameters = list(signature.parameters) if signature is not None else []
     for number in wanted:
         if type(number) is not int or not -len(parameters) <= number < len(parameters):

@@ -21,7 +21,7 @@ from neurlang.codegen.compile import compile_assembly, compile_object
 from neurlang.codegen.entry import EntrySignature, write_entry
 from neurlang.codegen.machine import Machine, available_cores, host_machine
 from neurlang.codegen.program import emit_program
-from neurlang.errors import InternalError, NeurlangError, Where
+from neurlang.errors import InternalError, NeurlangError, OptionError, Where
 from neurlang.ir.failures import FAILURE_KINDS, Failure, can_fail
 from neurlang.ir.graph import Graph
 from neurlang.ir.loops import Kernel
@@ -277,7 +277,10 @@ def store_code(cache: DiskCache, key: str, code: Code) -> None:
 
 
 def dump(made: Compilation) -> None:
-    """Write the stages that NEURLANG_DUMP names, to standard error or a folder."""
+    """Write the stages that NEURLANG_DUMP names, to standard error or a folder.
+
+    OptionError where nothing can be written to that folder.
+    """
     wanted = [stage.strip() for stage in settings.get("dump").split(",") if stage.strip()]
     for stage in wanted:
         if stage not in STAGES:
@@ -290,8 +293,15 @@ def dump(made: Compilation) -> None:
         if not folder:
             print(f"# {made.traced.name}: {stage}\n{text}\n", file=sys.stderr)
             continue
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        _numbered(Path(folder), made.traced.name, stage).write_text(text + "\n")
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            _numbered(Path(folder), made.traced.name, stage).write_text(text + "\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OptionError(
+                f"dumps cannot be written to {folder!r}: {reason}",
+                hint="set NEURLANG_DUMP_DIR to a folder of yours, or unset it",
+            ) from error
 
 
 def _numbered(folder: Path, name: str, stage: str) -> Path:

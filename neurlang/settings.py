@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,11 @@ from typing import Any
 from neurlang.errors import OptionError
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
-TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
+TRUE, FALSE = ("1", "true", "on", "yes"), ("0", "false", "off", "no")
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Option:
     allowed: Callable[[Any], bool]
     wanted: str
     meaning: str
+    normal: Callable[[Any], Any] = _unchanged  # one spelling of what can be written in several
 
     @cached_property
     def variable(self) -> str:
@@ -33,11 +38,11 @@ class Option:
         return "NEURLANG_" + self.name.upper()
 
     def checked(self, value: Any) -> Any:
-        """The value, which `options` was given."""
+        """The value that `options` was given, in its usual spelling; OptionError for no value."""
         if type(value) is not type(self.default) or not self.allowed(value):
             wanted = "True or False" if type(self.default) is bool else self.wanted
             raise OptionError(f"the option {self.name} is {value!r}", hint=f"give it {wanted}")
-        return value
+        return self.normal(value)
 
     def parsed(self, text: str) -> Any:
         """The value of the environment variable."""
@@ -53,7 +58,7 @@ class Option:
             raise OptionError(
                 f"{self.variable} is {text!r}", hint=f"set it to {self.wanted}, or unset it"
             )
-        return value
+        return self.normal(value)
 
 
 def _any(value: Any) -> bool:
@@ -62,6 +67,16 @@ def _any(value: Any) -> bool:
 
 def _natural(value: int) -> bool:
     return value >= 0
+
+
+def _cache_word(text: str) -> str:
+    """`off`, `ro`, a folder as it is, or nothing for the user's own folder."""
+    word = text.lower()
+    if word in FALSE:
+        return "off"
+    if word in TRUE:
+        return ""
+    return word if word == "ro" else text
 
 
 def _names(choices: tuple[str, ...]) -> Callable[[str], bool]:
@@ -78,8 +93,21 @@ OPTIONS: Mapping[str, Option] = {
         Option("dump_dir", "", _any, "a folder", "where dumps go; standard error if empty"),
         Option("log", "", _names(("compile",)), "compile", "what to log on standard error"),
         Option("threads", 0, _natural, "an integer from 0", "of parallel loops; 0: every core"),
-        Option("cache", "", _any, "off, ro or a folder", "programs on disk; ro: read only"),
-        Option("bisect", -1, _any, "an integer", "run the first n passes only; -1: all"),
+        Option(
+            "cache",
+            "",
+            _any,
+            "on, off, ro or a folder",
+            "programs on disk; ro: read only",
+            _cache_word,
+        ),
+        Option(
+            "bisect",
+            -1,
+            lambda value: value >= -1,
+            "an integer from -1",
+            "run the first n passes only; -1: all",
+        ),
         Option("verify", False, _any, _SWITCH, "verify the IR after every pass"),
         Option("fusion", True, _any, _SWITCH, "fuse nodes into kernels; 0: one kernel a node"),
         Option(
@@ -101,13 +129,16 @@ in_force: Callable[[], Overrides] = _overrides.get
 
 
 def get(name: str) -> Any:
-    """The value of an option: an override, else the environment, else its default."""
+    """The value of an option: an override, else the environment, else its default.
+
+    A variable that is empty counts as unset.
+    """
     overrides = in_force()
     if name in overrides:
         return overrides[name]
     option = OPTIONS[name]
     text = os.environ.get(option.variable)
-    return option.default if text is None else option.parsed(text)
+    return option.parsed(text) if text else option.default
 
 
 def check_all() -> None:
@@ -119,15 +150,17 @@ def check_all() -> None:
 def options(**values: Any) -> AbstractContextManager[None]:
     """Set options for the code inside; OptionError for a name or a value that there is not.
 
-    The names are those of the variables: `with options(threads=1, fusion=False):`.
+    The names are those of the variables: `with options(threads=1, fusion=False):`. What it returns
+    can be entered again and again, also inside itself and in several threads at once.
     """
+    checked = {}
     for name, value in values.items():
         if name not in OPTIONS:
             raise OptionError(
                 f"there is no option {name!r}", hint=f"choose from {', '.join(OPTIONS)}"
             )
-        OPTIONS[name].checked(value)
-    return _overriding(values)
+        checked[name] = OPTIONS[name].checked(value)
+    return _Overriding(checked)
 
 
 class Contexts:
@@ -147,12 +180,27 @@ class Contexts:
 contexts = Contexts()
 
 
-@contextmanager
-def _overriding(values: Overrides) -> Iterator[None]:
-    token = _overrides.set({**in_force(), **values})
-    contexts.count(1)
-    try:
-        yield
-    finally:
+_left: ContextVar[tuple[Overrides, ...]] = ContextVar("neurlang_left", default=())
+"""What was in force outside of each `options` block of this context, the outermost first."""
+
+
+class _Overriding(ContextDecorator):
+    """Values of options, in force inside a `with` block or a function that is decorated with them.
+
+    What was in force before is kept by the context and not here, so that one object may be entered
+    twice at the same time.
+    """
+
+    def __init__(self, values: Overrides) -> None:
+        self.values = values
+
+    def __enter__(self) -> None:
+        _left.set((*_left.get(), in_force()))
+        _overrides.set({**in_force(), **self.values})
+        contexts.count(1)
+
+    def __exit__(self, *error: object) -> None:
         contexts.count(-1)
-        _overrides.reset(token)
+        *outer, last = _left.get()
+        _overrides.set(last)
+        _left.set(tuple(outer))

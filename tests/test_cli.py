@@ -23,7 +23,18 @@ from neurlang.programs import PROGRAMS, NamedProgram
         (["explain", "neurlang.programs"], "names no function"),
         (["explain", "neurlang.programs:nothing"], "has no 'nothing'"),
         (["explain", "neurlang.programs:softmax", "f3[4]"], "is not a type"),
-        (["explain", "neurlang.programs:softmax"], "argument"),
+        (
+            ["explain", "neurlang.programs:softmax"],
+            "missing a required argument: 'x'\n"
+            "  hint: write one type for each argument, such as 'f32[64,128]'",
+        ),
+        (["explain", "neurlang.programs:softmax", "f32[4]", "f32[4]"], "too many positional"),
+        (["bench", "neurlang.programs:softmax"], "write one type for each argument"),
+        (
+            ["bench", "softmax", "--plot", "out.png"],
+            "the plot is drawn as SVG, and out.png has another ending\n"
+            "  hint: give it a name that ends in .svg",
+        ),
         (["bench", "nothing"], "there is no program"),
         (["bench", "softmax", "--json", "no/such/folder/x.json"], "there is no folder"),
     ],
@@ -88,6 +99,21 @@ def test_cache_is_shown_and_cleared(
     assert main(["cache", "--clear"]) == 0
     assert f"deleted {held} programs" in capsys.readouterr().out
     assert held and not list(folder.glob("*.entry"))
+
+
+def test_the_cache_says_that_it_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text in ("off", "OFF"):
+        monkeypatch.setenv("NEURLANG_CACHE", text)
+        assert main(["cache"]) == 0
+        assert capsys.readouterr().out == (
+            "the cache is off: NEURLANG_CACHE is off, so no program is read or kept\n"
+        )
+        assert main(["cache", "--clear"]) == 2
+        assert "the cache is off, so nothing is deleted" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_doctor_finds_all_well(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import pickle
 import random
 import threading
@@ -16,12 +17,13 @@ import pytest
 from expected_error import expected_error
 
 import neurlang as nl
-from neurlang import errors
+from neurlang import errors, settings
 from neurlang.frontend.trace import current_trace
 
 error = functools.partial(expected_error, __file__)
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
+TABLE = np.arange(10.0)
 SUPPORTED = "use bool, int8..int64, uint8..uint64, float32 or float64"
 DRAW_OUTSIDE = "draw random numbers outside and pass them as arguments"
 READ_OUTSIDE = "read files outside and pass their contents as arguments"
@@ -136,17 +138,33 @@ def test_a_dtype_of_shape_and_dtype() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "name"),
-    [("text", "str"), (1j, "complex"), (b"b", "bytes"), ({1}, "set"), (object(), "object")],
+    ("value", "name"), [("text", "str"), (1j, "complex"), (b"b", "bytes"), (object(), "object")]
 )
 def test_arguments_that_cannot_be_traced(value: Any, name: str) -> None:
     with error(
         nl.ArgumentError,
-        f"argument y[1] is a {name}, which cannot be traced",
+        f"argument y is a {name}, which cannot be traced",
         "untraceable",
         "pass an array or a number, or make it static: jit(static_argnames='y')",
     ):
-        nl.jit(lambda x, y: x)(X, [1, value])  # untraceable
+        nl.jit(lambda x, y: x)(X, value)  # untraceable
+    with error(
+        nl.ArgumentError,
+        f"argument y['mode'][1] is a {name}, which cannot be traced",
+        "untraceable in a container",
+        "pass it as an argument of its own, and make that static: jit(static_argnames=)",
+    ):
+        nl.jit(lambda x, y: x)(X, {"mode": [X, value]})  # untraceable in a container
+
+
+def test_arguments_that_can_be_neither_traced_nor_static() -> None:
+    hint = "pass an array or a number"
+    what = "argument y is a set, which cannot be traced"
+    with error(nl.ArgumentError, what, "set", hint):
+        nl.jit(lambda x, y: x)(X, {1})  # set
+    what = "argument y[0] is a set, which cannot be traced"
+    with error(nl.ArgumentError, what, "set in a list", hint):
+        nl.jit(lambda x, y: x)(X, [{1}])  # set in a list
 
 
 def test_subclasses_that_compute_otherwise() -> None:
@@ -275,9 +293,27 @@ def test_range_and_asarray() -> None:
             nl.ConcreteValueError,
             "np.asarray needs the value of f32[2,3], which is only traced",
             "asarray",
-            "call the function of NumPy or of neurlang on the traced array itself",
+            "use nl.take(table, i), nl.full, x.astype or nl.stack, which take traced arrays",
         ):
             nl.jit(lambda x, convert=convert: convert(x), static_argnames="convert")(X)  # asarray
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (lambda i: TABLE[i], lambda i: nl.take(TABLE, i)),
+        (lambda i: np.full(3, i), lambda i: nl.full(3, i)),
+        (lambda i: np.float32(i), lambda i: i.astype("float32")),
+        (lambda i: np.array([i, 1.0]), lambda i: nl.stack([i, 1.0])),
+    ],
+)
+def test_functions_of_numpy_that_need_values(wrong: Any, right: Any) -> None:
+    with pytest.raises(nl.ConcreteValueError) as caught:
+        nl.jit(wrong)(2)
+    assert caught.value.what == "np.asarray needs the value of i64[], which is only traced"
+    hint = "use nl.take(table, i), nl.full, x.astype or nl.stack, which take traced arrays"
+    assert caught.value.hint == hint
+    np.testing.assert_array_equal(nl.jit(right)(2), wrong(2))
 
 
 leaked: list[Any] = []
@@ -361,6 +397,68 @@ def test_assignment_into_an_argument() -> None:
         origin="the argument",
     ):
         write(X)
+
+
+def test_assignment_into_an_array_of_numpy() -> None:
+    @nl.jit
+    def accumulate(x: Any) -> Any:
+        total = np.zeros((2, 3), np.float32)
+        total += x  # augmented
+        return total
+
+    what = "cannot write into out=: arrays here are values"
+    hint = "write q = q + x instead of q += x"
+    with error(nl.ArgumentError, f"add {what}", "augmented", hint):
+        accumulate(X)
+    lazy = nl.asarray(X)
+    total = np.ones((2, 3))
+    hint = "write q = q ** x instead of q **= x"
+    with error(nl.ArgumentError, f"power {what}", "augmented by a lazy array", hint):
+        total **= lazy  # augmented by a lazy array
+    with error(nl.ArgumentError, f"add {what}", "out", "use the result that it returns"):
+        np.add(lazy, 1, out=total)  # out
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (
+            lambda x: x.resize(3),
+            "use reshape(x, shape) or pad(x, width), and keep what they return",
+        ),
+        (lambda x: x.setflags(write=True), "leave it out: nothing writes into an array here"),
+        (lambda x: x.sort(axis=0), "use sort(x), which returns a sorted array"),
+        (lambda x: setattr(x, "shape", 6), "use reshape(x, shape), and keep what it returns"),
+        (lambda x: setattr(x, "dtype", "i4"), "use astype(dtype), and keep what it returns"),
+        (lambda x: operator.delitem(x, 0), "use slices and concatenate, and keep what they return"),
+    ],
+)
+def test_what_changes_an_ndarray_in_place(change: Callable[[Any], Any], hint: str) -> None:
+    @nl.jit
+    def write(x: Any) -> Any:
+        y = x * 2  # what is changed
+        change(y)
+        return y
+
+    with pytest.raises(nl.MutationError, match="cannot be assigned into"):
+        change(nl.asarray(X))
+    with pytest.raises(nl.MutationError) as caught:
+        write(X)
+    assert caught.value.what == "f32[2,3] is a value and cannot be assigned into"
+    assert caught.value.hint == hint
+    assert caught.value.origin is not None
+    assert caught.value.origin.source == "y = x * 2  # what is changed"
+
+
+def test_a_condition_alone_and_functions_of_linalg() -> None:
+    what = "where of a condition alone has a shape that depends on values"
+    hint = "give it two arrays to choose from: where(condition, a, b)"
+    with error(nl.ArgumentError, what, "where of one", hint):
+        nl.jit(lambda x: x[np.where(x > 1)])(X)  # where of one
+    what = "numpy.linalg.inv is not supported on arrays of neurlang"
+    hint = "compose it from supported functions, or apply it to np.asarray(x) outside jit"
+    with error(nl.ArgumentError, what, "inverse", hint):
+        nl.jit(lambda x: np.linalg.inv(x))(X)  # inverse
 
 
 # side effects
@@ -615,6 +713,12 @@ def test_options_of_jit() -> None:
     what = "static_argnums names argument 2 of 2"
     with error(nl.OptionError, what, "static number", "count the parameters from 0"):
         nl.jit(static_argnums=2)(build)  # static number
+    what = "static_argnums is 1.5"
+    with error(nl.OptionError, what, "no static numbers", "give numbers of parameters"):
+        nl.jit(build, static_argnums=1.5)  # type: ignore[call-overload]  # no static numbers
+    what = "static_argnames is None"
+    with error(nl.OptionError, what, "no static names", "give names of parameters"):
+        nl.jit(build, static_argnames=None)  # type: ignore[call-overload]  # no static names
 
 
 def test_options() -> None:
@@ -632,6 +736,81 @@ def test_options() -> None:
     what = "the option fusion is 1"
     with error(nl.OptionError, what, "no switch", "give it True or False"):
         nl.options(fusion=1)  # no switch
+    what = "the option bisect is -2"
+    with error(nl.OptionError, what, "no count", "give it an integer from -1"):
+        nl.options(bisect=-2)  # no count
+
+
+def test_options_are_entered_again_and_inside_themselves() -> None:
+    chosen = nl.options(threads=3)
+    for _ in range(2):
+        with chosen:
+            assert settings.get("threads") == 3
+            with nl.options(threads=5), chosen:
+                assert settings.get("threads") == 3
+            assert settings.get("threads") == 3
+            with chosen, nl.options(tile=7):
+                assert (settings.get("threads"), settings.get("tile")) == (3, 7)
+            assert (settings.get("threads"), settings.get("tile")) == (3, 0)
+        assert settings.get("threads") == 0 and not settings.in_force()
+    assert settings.contexts.entered == 0
+
+    @chosen
+    def decorated(deeper: int) -> int:
+        return decorated(deeper - 1) if deeper else settings.get("threads")
+
+    assert decorated(2) == 3 and settings.get("threads") == 0
+
+
+def test_options_are_entered_by_several_threads_at_once() -> None:
+    chosen = nl.options(threads=3)
+    entered = threading.Barrier(2, timeout=30)
+    left = threading.Barrier(2, timeout=30)
+    found: list[Any] = []
+
+    def use(first: bool) -> None:
+        with chosen:
+            entered.wait()
+            if first:
+                left.wait()
+            found.append(settings.get("threads"))
+        if not first:
+            left.wait()
+        found.append(settings.get("threads"))
+
+    threads = [threading.Thread(target=use, args=(first,)) for first in (True, False)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [0, 0, 3, 3] and settings.contexts.entered == 0
+
+
+def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in settings.OPTIONS.values():
+        monkeypatch.setenv(option.variable, "")
+        assert settings.get(option.name) == option.default
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("OFF", "off"),
+        ("no", "off"),
+        ("0", "off"),
+        ("RO", "ro"),
+        ("On", ""),
+        ("1", ""),
+        ("./ON", "./ON"),
+        ("Programs", "Programs"),
+    ],
+)
+def test_the_words_of_the_cache(text: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEURLANG_CACHE", text)
+    assert settings.get("cache") == value
+    monkeypatch.delenv("NEURLANG_CACHE")
+    with nl.options(cache=text):
+        assert settings.get("cache") == value
 
 
 @pytest.mark.parametrize(
@@ -640,6 +819,7 @@ def test_options() -> None:
         ("THREADS", "abc", "an integer from 0"),
         ("THREADS", "-1", "an integer from 0"),
         ("TILE", "1.5", "an integer from 0"),
+        ("BISECT", "-5", "an integer from -1"),
         ("FUSION", "maybe", "1 or 0"),
         ("VECTOR_BITS", "77", "0, 128, 256 or 512"),
         ("DUMP", "graph,nope", "some of trace,graph,loops,llvm,asm"),
@@ -707,3 +887,111 @@ def test_errors_travel_between_processes() -> None:
     assert type(again) is nl.ShapeError
     assert str(again) == str(caught.value)
     assert (again.where, again.hint) == (caught.value.where, caught.value.hint)
+
+
+# x += y
+
+
+def test_augmented_assignment_where_nobody_else_looks() -> None:
+    """A new array under the old name, with the dtype that NumPy keeps."""
+
+    def function(x: Any, y: Any, count: Any) -> Any:
+        total = np.zeros_like(x)
+        for _ in range(3):
+            total += x * count
+        kept = {"one": x * 1}
+        kept["one"] += y
+        total *= total
+        mean = x.mean()
+        copy = mean
+        mean += 1
+        count += 1
+        return total, kept["one"], mean, copy, x * count
+
+    y = np.ones(3)  # float64: NumPy writes it into float32
+    found, expected = nl.jit(function)(X, y, 2), function(X.copy(), y, 2)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_augmented_assignment_that_others_would_see() -> None:
+    def argument(x: Any) -> Any:  # what is written
+        x += 1  # written by the caller too
+        return x
+
+    def alias(x: Any) -> Any:
+        y = x * 2  # made first
+        z = y
+        z -= 1  # two names
+        return y
+
+    def view(x: Any) -> Any:
+        y = x * 2
+        row = y[0]  # made as a row
+        row *= 3  # a view
+        return y
+
+    def helper(x: Any) -> None:
+        x **= 2  # the caller's name
+
+    def called(x: Any) -> Any:
+        y = x * 2  # made for a helper
+        helper(y)
+        return y
+
+    with error(
+        nl.MutationError,
+        "+= would change f32[2,3] in place: NumPy would write into x",
+        "written by the caller too",
+        "write x = x + y, which makes a new array",
+        origin="what is written",
+    ):
+        nl.jit(argument)(X)
+    held = "would change f32[2,3] in place: another name or container holds it"
+    hint = "write x = x - y, which makes a new array"
+    with error(nl.MutationError, f"-= {held}", "two names", hint, origin="made first"):
+        nl.jit(alias)(X)
+    with error(
+        nl.MutationError,
+        "*= would change f32[3] in place: a view of it, or what it is a view of, is alive",
+        "a view",
+        "write x = x * y, which makes a new array",
+        origin="made as a row",
+    ):
+        nl.jit(view)(X)
+    with error(
+        nl.MutationError,
+        f"**= {held}",
+        "the caller's name",
+        "write x = x ** y, which makes a new array",
+        origin="made for a helper",
+    ):
+        nl.jit(called)(X)
+
+
+def test_augmented_assignment_that_does_not_fit() -> None:
+    def floats(x: Any) -> Any:
+        counts = (x > 0).astype(int)
+        counts += 1.5  # into integers
+        return counts
+
+    def shapes(x: Any) -> Any:
+        row = x[0] + 1
+        row += x  # into a row
+        return row
+
+    with error(
+        nl.DTypeError,
+        "+= makes f64[2,3], which i64[2,3] does not hold",
+        "into integers",
+        "write x = x + y",
+    ):
+        nl.jit(floats)(X)
+    with error(
+        nl.ShapeError,
+        "+= makes f32[2,3] of f32[3], which has another shape",
+        "into a row",
+        "write x = x + y",
+    ):
+        nl.jit(shapes)(X)

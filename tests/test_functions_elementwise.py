@@ -14,7 +14,8 @@ from neurlang.errors import DomainError, DTypeError, ShapeError
 from neurlang.frontend import array as array_module
 from neurlang.frontend import closeness, protocols
 from neurlang.frontend import elementwise as nl
-from neurlang.frontend.array import Array, asarray, set_executor
+from neurlang.frontend.array import Array, set_executor
+from neurlang.frontend.creation import asarray
 from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
 
@@ -307,6 +308,27 @@ def test_weak_results_come_from_operators_only() -> None:
     assert (ones * (-weak)).dtype == np.float32
     assert (ones + (asarray(3) / 2)).dtype == np.float32
     assert (ones * nl.sqrt(weak)).dtype == np.float64  # as NumPy: np.sqrt(2.0) is a np.float64
+
+
+def test_functions_that_are_no_ufuncs_take_no_dtype() -> None:
+    x = np.array([-1.5, 2.5, np.inf, -np.inf, np.nan], "float32")
+    for name in ("fix", "isposinf", "isneginf"):
+        found, expected = getattr(nl, name)(x), getattr(np, name)(x)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+        assert getattr(nl, name)(3).dtype == getattr(np, name)(3).dtype
+        for function in (getattr(nl, name), getattr(np, name)):
+            with pytest.raises(TypeError):
+                function(x, dtype="float64")
+
+
+def test_numbers_take_the_dtype_of_what_they_are_close_to() -> None:
+    x = np.float32([0.1, 0.1 + 1e-9, 0.2])
+    for left, right in [(x, 0.1), (0.1, x), (x, np.float64(0.1)), (np.int8([0, 1]), 1)]:
+        expected = np.isclose(left, right, rtol=0, atol=0)
+        np.testing.assert_array_equal(closeness.isclose(left, right, 0, 0), expected)
+        weak = (asarray(each) if type(each) in (int, float) else each for each in (left, right))
+        np.testing.assert_array_equal(closeness.isclose(*weak, 0, 0), expected)
 
 
 @pytest.mark.parametrize("name", nl.__all__)

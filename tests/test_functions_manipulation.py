@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from against_numpy import DTYPES, SHAPES, both, interpreter, same, sample, traced
 
+import neurlang as nl
 from neurlang.errors import ArgumentError, AxisError, DomainError, ShapeError
-from neurlang.frontend import manipulation, rearrange
+from neurlang.frontend import creation, manipulation, rearrange
 from neurlang.frontend.array import Array, asarray
 
 assert interpreter
@@ -278,3 +279,65 @@ def test_errors_name_what_happened():
         rearrange.pad(x, 1, mode="median")
     with pytest.raises(ArgumentError, match="a size must be an integer"):
         manipulation.reshape(x, (2.5, 3))
+
+
+def test_python_numbers_are_joined_as_arrays():
+    bytes_, singles = sample((4,), "int8"), sample((4,), "float32")
+    check("append", bytes_, 300)
+    check("append", singles, 2.5)
+    check("append", 2.5, singles)
+    check("append", bytes_, [300, 1])
+    check("hstack", [singles, 2.5])
+    check("hstack", [3, bytes_])
+    check("stack", [np.float32(1), 2.5])
+    check("stack", [2, np.int8(1)])
+    check("vstack", [np.ones((1, 1), np.float32), 2.5])
+    check("dstack", [np.float32(1), 2.5])
+    check("column_stack", [np.ones(1, np.float32), 2.5])
+    check("diff", bytes_, prepend=300)
+    check("diff", singles, append=2.5)
+    both(creation.array, np.array, [np.float32(1), 2.5])
+    both(lambda x: creation.array([x[0], 2.5]), lambda x: np.array([x[0], 2.5]), singles)
+
+
+VIEWS_OF_SCALARS = {
+    "reshape": lambda lib, s: lib.reshape(s, (1,)),
+    "reshape to itself": lambda lib, s: lib.reshape(s, ()),
+    "ravel": lambda lib, s: lib.ravel(s),
+    "squeeze": lambda lib, s: lib.squeeze(s),
+    "squeeze an axis": lambda lib, s: lib.squeeze(s, axis=0),
+    "transpose": lambda lib, s: lib.transpose(s),
+    "permute_dims": lambda lib, s: lib.permute_dims(s),
+    "expand_dims": lambda lib, s: lib.expand_dims(s, 0),
+    "flip": lambda lib, s: lib.flip(s),
+    "atleast_1d": lambda lib, s: lib.atleast_1d(s),
+    "atleast_2d": lambda lib, s: lib.atleast_2d(s),
+    "broadcast_to": lambda lib, s: lib.broadcast_to(s, (3,)),
+    "broadcast_to itself": lambda lib, s: lib.broadcast_to(s, ()),
+    "broadcast_arrays": lambda lib, s: lib.broadcast_arrays(s, s)[0],
+    "meshgrid": lambda lib, s: lib.meshgrid(s, s)[0],
+    "moveaxis": lambda lib, s: lib.moveaxis(s, (), ()),
+    "tile": lambda lib, s: lib.tile(s, 3),
+    "repeat": lambda lib, s: lib.repeat(s, 3),
+    "roll": lambda lib, s: lib.roll(s, 1),
+    "pad": lambda lib, s: lib.pad(s, 0),
+    "array": lambda lib, s: lib.array(s) if lib is nl else np.array(s),
+    "round": lambda lib, s: lib.round(s),
+    "clip": lambda lib, s: lib.clip(s, 0, 9),
+    "where": lambda lib, s: lib.where(True, s, s),
+    "sum": lambda lib, s: lib.sum(s),
+    "full": lambda lib, s: lib.full(3, s) if lib is nl else np.full(3, s),
+    "nan_to_num": lambda lib, s: lib.nan_to_num(s),
+}
+
+
+@pytest.mark.parametrize("number", [2.5, 3])
+@pytest.mark.parametrize("name", VIEWS_OF_SCALARS)
+def test_what_functions_make_of_python_numbers_is_an_array(name, number):
+    """Only operators keep a number weak: what a function returns has its own dtype, as NumPy's."""
+    view = VIEWS_OF_SCALARS[name]
+    vector = np.arange(3, dtype="float32")
+    expected = view(np, number) * vector
+    same(view(nl, number) * vector, expected)
+    same(view(nl, nl.asarray(number)) * vector, expected)
+    same(nl.jit(lambda s, x: view(nl, s) * x)(number, vector), expected)

@@ -9,6 +9,7 @@ import pytest
 from against_numpy import DTYPES, SHAPES, both, interpreter, same, sample, traced
 
 from neurlang.errors import ArgumentError, AxisError, NeurlangError, ShapeError
+from neurlang.frontend import linear
 from neurlang.frontend import reductions as nl
 from neurlang.frontend.array import asarray
 
@@ -195,3 +196,13 @@ def test_errors_name_axis_shape_and_line():
         nl.max(x, where=False)
     with pytest.raises(NeurlangError, match="size 0"):
         nl.max(np.ones((0, 3)), axis=0)
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1, (), 1])
+@pytest.mark.parametrize("value", [np.float32(2.5), np.int8(3)], ids=str)
+def test_axes_of_a_scalar(value, axis):
+    """A sum takes axis 0 of a scalar, a mean does not."""
+    names = "sum prod max min any all mean var std average nansum nanmean nanvar nanstd ptp"
+    for name in names.split():
+        both(getattr(nl, name), getattr(np, name), value, axis=axis)
+    both(linear.vector_norm, np.linalg.vector_norm, value, axis=axis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import neurlang as nl
 from neurlang.programs import PROGRAMS, gelu_layer, softmax
@@ -64,3 +65,24 @@ def test_stage_seconds_are_all_there() -> None:
     x, w, b = (nl.ShapeDtype(s, "f4") for s in ((8, 4), (4, 8), (8,)))
     seconds = nl.explain(gelu_layer, x, w, b).seconds
     assert {"trace", "graph passes", "fusion", "lower", "loop passes", "llvm"} <= set(seconds)
+
+
+def test_only_functions_are_inspected() -> None:
+    for ask in (nl.inspect, nl.explain):
+        for value in (3, np.ones(2)):
+            with pytest.raises(nl.ArgumentError) as caught:
+                ask(value, ROWS)  # type: ignore[arg-type]
+            what = f"{ask.__name__} takes a function, not {type(value).__name__}"
+            assert caught.value.what == what
+            assert caught.value.hint == f"write {ask.__name__}(function, *arguments)"
+
+
+def test_methods_are_shown_as_functions_are() -> None:
+    class Scale:
+        @nl.jit
+        def apply(self, x, factor=2):  # type: ignore[no-untyped-def]
+            return x * factor
+
+    name = "test_methods_are_shown_as_functions_are.<locals>.Scale.apply"
+    assert repr(Scale.apply) == f"<jit {name}(self, x, factor=2)>"
+    assert repr(Scale().apply) == f"<jit {name}(x, factor=2)>"

@@ -323,9 +323,9 @@ def test_nothing_is_kept_alive() -> None:
 def test_inputs_are_not_written() -> None:
     @nl.jit
     def function(x: Any) -> Any:
-        x += 1
-        x *= 2
-        return x
+        y = x + 1
+        y *= 2
+        return y
 
     mine = X.copy()
     assert_same(function(mine), (X + 1) * 2)
@@ -701,3 +701,35 @@ def test_static_arguments_in_every_way_to_pass_them() -> None:
     assert shared.cache_info().programs == 1
     with pytest.raises(nl.ArgumentError, match="which has no hash"):
         shared(X, [2])
+
+
+def test_numbers_that_functions_return_are_arrays() -> None:
+    """NumPy's operators take Python numbers as they are, its functions as arrays."""
+    single, byte = np.arange(5, dtype=np.float32), np.arange(5, dtype=np.int8)
+    functions = [
+        lambda a, s: np.reshape(s, (1,)) * a,
+        lambda a, s: np.ravel(s) * a,
+        lambda a, s: np.squeeze(s) * a,
+        lambda a, s: np.transpose(s) + a,
+        lambda a, s: np.atleast_1d(s) - a,
+        lambda a, s: np.append(a, s),
+        lambda a, s: np.hstack([a, s]),
+        lambda a, s: np.isclose(a, s),
+        lambda a, s: (s + 1) * a,
+        lambda a, s: np.where(a > 2, a, s),
+    ]
+    for function in functions:
+        assert_same(nl.jit(function)(single, 2.5), function(single, 2.5))
+        assert_same(nl.jit(function)(byte, 3), function(byte, 3))
+    append = lambda a: np.append(a, 300)  # noqa: E731  # as the user wrote it
+    assert_same(nl.jit(append)(byte), append(byte))
+
+
+def test_python_bools_are_computed_as_numpys() -> None:
+    """As docs/semantics.md says: an argument that is a bool is an array of bool without axes."""
+    double = nl.jit(lambda s: s + s)
+    for flag in (True, False):
+        assert_same(double(flag), np.bool_(flag) + np.bool_(flag))
+        assert_same(
+            nl.jit(lambda s: np.arange(3, dtype=np.int8) * s)(flag), np.int8([0, 1, 2]) * flag
+        )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from expected_error import expected_error
 
 import neurlang as nl
 from neurlang import executable
@@ -210,3 +211,43 @@ def test_empty_and_zero_dimensional() -> None:
     assert np.asarray(empty).shape == (0, 3)
     assert float(nl.sum(empty)) == 0.0
     assert np.asarray(nl.asarray(np.array(2.0)) + 1).shape == ()
+
+
+@pytest.mark.parametrize("number", [3.0, 3, True])
+def test_pickled_numbers_stay_as_weak_as_they_were(number: Any) -> None:
+    lazy = nl.asarray(number)
+    found = pickle.loads(pickle.dumps(lazy))
+    assert (found.dtype, found.weak) == (lazy.dtype, lazy.weak)
+    assert (np.float32(1) * found).dtype == np.float32
+    assert pickle.loads(pickle.dumps(nl.asarray(np.float64(3)))).weak is None
+    assert pickle.loads(pickle.dumps(lazy + lazy)).weak is (lazy + lazy).weak
+
+
+def test_what_is_no_array_is_our_error() -> None:
+    what = "a nested list is no array: its rows have different lengths"
+    hint = "give all rows the same length"
+    with expected_error(__file__, nl.ShapeError, what, "ragged", hint):
+        nl.asarray([[1, 2], [3]])  # ragged
+    with expected_error(__file__, nl.ShapeError, what, "ragged operand", hint):
+        nl.add(X, [[1, 2], [3]])  # ragged operand
+    with expected_error(__file__, nl.ShapeError, what, "ragged floats", hint):
+        nl.asarray([[1, 2], [3]], dtype="float32")  # ragged floats
+    what = "this list cannot be made an array: could not convert string to float: 'a'"
+    hint = "use numbers, or nested lists of them"
+    with expected_error(__file__, nl.DTypeError, what, "words", hint):
+        nl.asarray([1, "a"], dtype="float32")  # words
+
+
+def test_words_that_are_no_dtype_are_our_error() -> None:
+    what = "'foo' is not a dtype"
+    hint = "use bool, int8..int64, uint8..uint64, float32 or float64"
+    with expected_error(__file__, nl.DTypeError, what, "astype", hint):
+        nl.asarray(X).astype("foo")  # astype
+    with expected_error(__file__, nl.DTypeError, what, "asarray", hint):
+        nl.asarray(1, dtype="foo")  # asarray
+    with expected_error(__file__, nl.DTypeError, what, "ShapeDtype", hint):
+        nl.ShapeDtype((1,), "foo")  # ShapeDtype
+    with expected_error(__file__, nl.DTypeError, what, "sum", hint):
+        nl.jit(lambda x: np.sum(x, dtype="foo"))(X)  # sum
+    with pytest.raises(nl.DTypeError, match="is not a dtype"):
+        nl.zeros(3, dtype="(1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,15 @@ def test_the_interpreter_is_numpy() -> None:
     np.testing.assert_array_equal(product, X @ w * 2)
     np.testing.assert_array_equal(total, X.sum())
     np.testing.assert_array_equal(positions, X.argmax(1))
+
+
+def test_the_interpreter_takes_what_was_traced() -> None:
+    traced = nl.jit(lambda x: x + 1).trace(X)
+    np.testing.assert_array_equal(nl.interpret(traced, X), X + 1)
+    with pytest.raises(nl.ArgumentError) as caught:
+        nl.interpret(3, X)  # type: ignore[arg-type]
+    assert caught.value.what == "interpret takes a graph, not int"
+    assert caught.value.hint == "trace a function first: interpret(jit(function).trace(x), x)"
 
 
 def test_five_texts() -> None:
@@ -168,6 +179,49 @@ def test_dumps_of_what_is_in_memory_or_on_disk(
     assert capsys.readouterr().err == ""
 
 
+def test_dumps_that_cannot_be_written(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    function = nl.jit(lambda x: x * 1.84375 - 7)
+    for folder, reason in (
+        (str(taken), "File exists"),
+        (str(taken / "inside"), "Not a directory"),
+        ("a\0b", "embedded null byte"),
+    ):
+        with (
+            nl.options(dump="trace", dump_dir=folder, cache="off"),
+            pytest.raises(nl.OptionError) as caught,
+        ):
+            function(X)
+        assert caught.value.what == f"dumps cannot be written to {folder!r}: {reason}"
+        assert caught.value.hint == "set NEURLANG_DUMP_DIR to a folder of yours, or unset it"
+    np.testing.assert_array_equal(function(X), X * np.float32(1.84375) - 7)
+
+
 def test_out_info_of_nothing() -> None:
     assert nl.jit(lambda x: None).trace(X).out_info is None
     assert nl.jit(lambda x: ([], {"a": None})).trace(X).out_info == ([], {"a": None})
+
+
+def test_calls_of_many_threads_are_counted() -> None:
+    columns = X.T  # another order of axes: the way that goes through Python
+
+    @nl.jit
+    def function(x: Any) -> Any:
+        return x + 1
+
+    def call() -> None:
+        for _ in range(500):
+            function(columns)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert function.cache_info() == (8 * 500 - 1, 1, 1)

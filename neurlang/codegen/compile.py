@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,35 +66,33 @@ def _target_machine(machine: Machine, opt: int) -> Any:
     return _state[key]
 
 
-def _parse(text: str, machine: Machine, opt: int) -> tuple[Any, Any]:
+@contextmanager
+def _parsed(text: str, machine: Machine, opt: int) -> Iterator[tuple[Any, Any]]:
+    """A module and its target machine, in a context of their own: it keeps every constant."""
+    _initialise()
     target_machine = _target_machine(machine, opt)
-    module = llvm.parse_assembly(text)
-    module.triple = machine.triple
-    module.data_layout = str(target_machine.target_data)
-    module.verify()
-    return module, target_machine
+    context = llvm.create_context()
+    try:
+        module = llvm.parse_assembly(text, context)
+        module.triple = machine.triple
+        module.data_layout = str(target_machine.target_data)
+        module.verify()
+        yield module, target_machine
+        module.close()
+    finally:
+        context.close()
 
 
 def compile_object(text: str, machine: Machine | None = None, opt: int = 2) -> bytes:
     """The relocatable object for a module's text; raises RuntimeError where LLVM rejects it."""
-    with _lock:
-        _initialise()
-        module, target_machine = _parse(text, machine or host_machine(), opt)
-        try:
-            return bytes(target_machine.emit_object(module))
-        finally:
-            module.close()
+    with _lock, _parsed(text, machine or host_machine(), opt) as (module, target_machine):
+        return bytes(target_machine.emit_object(module))
 
 
 def compile_assembly(text: str, machine: Machine | None = None, opt: int = 2) -> str:
     """The assembly text for a module's text."""
-    with _lock:
-        _initialise()
-        module, target_machine = _parse(text, machine or host_machine(), opt)
-        try:
-            return str(target_machine.emit_assembly(module))
-        finally:
-            module.close()
+    with _lock, _parsed(text, machine or host_machine(), opt) as (module, target_machine):
+        return str(target_machine.emit_assembly(module))
 
 
 def link_object(

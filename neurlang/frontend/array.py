@@ -8,7 +8,7 @@ repeats. Operators, methods and NumPy's protocols are added in `protocols`.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from neurlang.errors import (
     ConcreteValueError,
     DTypeError,
     LeakedTracerError,
+    NeurlangError,
     RangeError,
     ShapeError,
     Where,
@@ -54,6 +55,8 @@ class Array:
     def __init__(self, node: Node, trace: Trace | None = None, weak: type | None = None) -> None:
         self.node = node
         self.traced_by = trace
+        if trace is not None:
+            trace.arrays.append(weakref.ref(self))
         self.weak = weak
 
     @property
@@ -129,7 +132,7 @@ class Array:
         return self.value("tolist()").tolist()
 
     def __reduce__(self) -> Any:
-        return asarray, (self.value("pickling"),)
+        return _unpickled, (self.value("pickling"), self.weak)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -146,12 +149,18 @@ class Array:
         return repr(self) if self.traced_by is not None else str(self.value("str()"))
 
 
+def _unpickled(value: Any, weak: type | None) -> Array:
+    """An array that was pickled; a Python number stays weakly typed."""
+    found = asarray(value)
+    return found if weak is None else Array(found.node, found.traced_by, weak)
+
+
 CONCRETE_HINTS = {
     "a branch": "use where(condition, a, b), or mark the argument static (static_argnames=)",
     "float()": "use astype('float64'), or mark the argument static (static_argnames=)",
     "int()": "use astype('int64'), or mark the argument static (static_argnames=)",
     "an index or a range": "mark the argument static (static_argnames=)",
-    "np.asarray": "call the function of NumPy or of neurlang on the traced array itself",
+    "np.asarray": "use nl.take(table, i), nl.full, x.astype or nl.stack, which take traced arrays",
 }
 
 
@@ -242,8 +251,18 @@ def lift(array: Array, trace: Trace | None) -> Node:
 
 def apply(op: str, /, *operands: Array, weak: type | None = None, **attrs: Any) -> Array:
     """A new array: one primitive op over arrays whose shapes and dtypes already fit it."""
+    return apply_at(user_line(), op, operands, attrs, weak)
+
+
+def apply_at(
+    where: Where | None,
+    op: str,
+    operands: Sequence[Array],
+    attrs: Mapping[str, Any],
+    weak: type | None = None,
+) -> Array:
+    """`apply` for an operation that another line of the user's stands behind."""
     trace = current_trace()
-    where = user_line()
     node = make_node(op, [lift(operand, trace) for operand in operands], where, **attrs)
     if trace is not None:
         trace.record(node)
@@ -267,40 +286,66 @@ def full(shape: Shape, value: Any, dtype: DType) -> Array:
 def asarray(x: Operand, dtype: Any = None) -> Array:
     """`x` as an Array: a NumPy array or scalar, a Python scalar, an Array, or nested lists.
 
-    The value is copied: later changes of `x` do not show. DTypeError for dtypes that neurlang
-    does not support. Python scalars stay weakly typed unless `dtype` is given. RangeError where
-    `dtype` does not hold a Python integer.
+    The value is copied: later changes of `x` do not show. It has a dtype of its own, as what
+    `np.asarray` makes; functions that let Python scalars take the dtype of other operands lift
+    with `as_operand`. DTypeError for dtypes that neurlang does not support. RangeError where
+    `dtype` does not hold a Python integer. ShapeError for ragged lists.
     """
     if dtype is not None:
         return _as_dtype(x, check_dtype(dtype))
     if isinstance(x, Array):
-        found = x
-    elif type(x) in PYTHON_SCALARS:
-        found = constant(python_scalar(x), weak=None if isinstance(x, bool) else type(x))
-    elif isinstance(x, list | tuple) and _contains_array(x):
-        found = _stack_nested(x)
-    else:
-        check_class(x, "this value")
-        found = _capture(np.asarray(x))
-    return found
+        return x if x.weak is None else Array(x.node, x.traced_by)
+    if type(x) in PYTHON_SCALARS:
+        return constant(python_scalar(x))
+    if isinstance(x, list | tuple) and _contains_array(x):
+        return _stack_nested(x)
+    check_class(x, "this value")
+    return _capture(_numpy_array(x))
+
+
+def as_weak_array(x: Operand) -> Array:
+    """`x` as an Array that stays weakly typed where `x` is a Python number or stands for one."""
+    if isinstance(x, Array):
+        return x
+    found = asarray(x)
+    return Array(found.node, found.traced_by, type(x)) if type(x) in (int, float) else found
 
 
 def _as_dtype(x: Operand, dtype: DType) -> Array:
     """`x` as an Array of a dtype, which must hold the Python integers in it."""
     if type(x) is int or (isinstance(x, list | tuple) and not _contains_array(x)):
         return _capture(python_numbers(x, dtype))
-    found = asarray(x)
+    found = as_weak_array(x)
     return convert(found, dtype, found.shape)
 
 
 def python_numbers(x: Any, dtype: DType) -> Any:
     """Python numbers as a NumPy array; RangeError where `dtype` does not hold an integer."""
     try:
-        return np.array(x, dtype)
+        return _numpy_array(x, dtype)
     except OverflowError as error:
         raise RangeError(
             f"{error}", hint="convert the array with astype first, as NumPy 2 demands"
         ) from None
+
+
+def _numpy_array(x: Any, dtype: DType | None = None) -> Any:
+    """A NumPy array of any value; ShapeError or DTypeError where there is none."""
+    try:
+        return np.asarray(x) if dtype is None else np.array(x, dtype)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, NeurlangError):
+            raise
+        cause = error
+    if "inhomogeneous" in str(cause):
+        raise ShapeError(
+            "a nested list is no array: its rows have different lengths",
+            hint="give all rows the same length",
+        ) from None
+    raise DTypeError(
+        f"this {type(x).__name__} cannot be made an array: {cause}",
+        hint="use numbers, or nested lists of them",
+    ) from None
 
 
 def python_scalar(x: bool | int | float) -> Any:
@@ -347,7 +392,7 @@ def _stack_nested(items: Sequence[Any]) -> Array:
 
 def reshape(x: Array, shape: Shape) -> Array:
     """Reshape to exactly `shape`; nothing is recorded where it is that already."""
-    return x if x.shape == shape else apply("reshape", x, shape=shape, weak=x.weak)
+    return x if x.shape == shape else apply("reshape", x, shape=shape)
 
 
 def cast(x: Array, dtype: DType) -> Array:
@@ -368,7 +413,7 @@ def weak_value(x: Any) -> Any:
         return x.dtype if x.weak is None else x.weak(0)
     if type(x) in PYTHON_SCALARS:
         return x if isinstance(x, bool) else type(x)(0)
-    return check_dtype(np.asarray(x).dtype)
+    return check_dtype(_numpy_array(x).dtype)
 
 
 def result_dtype(*operands: Operand) -> DType:
@@ -411,8 +456,8 @@ def common_shape(name: str, operands: Sequence[Operand]) -> Shape:
 
 
 def as_operand(x: Operand) -> Operand:
-    """Python scalars stay as they are, so that promotion sees them; all else becomes an Array."""
-    return x if type(x) in PYTHON_SCALARS else asarray(x)
+    """Python scalars and weak arrays stay, so that promotion sees them; all else is an Array."""
+    return x if isinstance(x, Array) or type(x) in PYTHON_SCALARS else asarray(x)
 
 
 def promote(name: str, operands: Sequence[Operand], dtype: DType | None = None) -> list[Array]:

@@ -53,10 +53,15 @@ def normalize_axes(name: str, axes: Any, x: Array, ndim: int | None = None) -> t
 
 def reduced_axes(name: str, axis: Any, x: Array) -> tuple[int, ...]:
     """The axes of a reduction, ascending; None stands for all, and 0 is an axis of a scalar."""
-    if axis is None:
-        return tuple(range(x.ndim))
     if not x.ndim and axis in (0, -1):
         return ()
+    return averaged_axes(name, axis, x)
+
+
+def averaged_axes(name: str, axis: Any, x: Array) -> tuple[int, ...]:
+    """The axes of a mean or a norm, ascending; NumPy gives a scalar none here, also not 0."""
+    if axis is None:
+        return tuple(range(x.ndim))
     return tuple(sorted(normalize_axes(name, axis, x)))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from neurlang.frontend.array import Array, Operand, apply, asarray, full
+from neurlang.frontend.array import Array, Operand, apply, as_weak_array, asarray, full
 from neurlang.frontend.elementwise import (
-    absolute,
-    add,
     astype,
     equal,
     isfinite,
@@ -15,11 +15,16 @@ from neurlang.frontend.elementwise import (
     less_equal,
     logical_and,
     logical_or,
-    multiply,
-    subtract,
 )
 from neurlang.frontend.reductions import all
 from neurlang.ir.types import BOOL
+
+
+def _inexact(x: Any) -> Any:
+    """`x` in floating point, where the magnitude of the least integer does not overflow."""
+    if x.weak is not None:
+        return x * 1.0
+    return astype(x, np.result_type(x.dtype, 1.0))
 
 
 def isclose(
@@ -33,10 +38,11 @@ def isclose(
 
     The operands broadcast together; the result is bools. ShapeError where they do not broadcast.
     """
-    left, right = asarray(a), asarray(b)
-    wide = astype(right, np.result_type(right.dtype, 1.0))
-    limit = add(atol, multiply(rtol, absolute(wide)))
-    near = less_equal(absolute(subtract(left, wide)), limit)
+    # Python numbers take the dtype of arrays, as in NumPy; operators keep them Python numbers
+    operands: list[Any] = [as_weak_array(x) for x in (a, b, rtol, atol)]
+    left, right, relative, absolute = operands
+    wide = _inexact(right)
+    near = less_equal(abs(left - wide), absolute + relative * abs(wide))
     result = logical_or(logical_and(near, isfinite(wide)), equal(left, wide))
     if equal_nan:
         result = logical_or(result, logical_and(isnan(left), isnan(wide)))

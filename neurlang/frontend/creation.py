@@ -13,13 +13,14 @@ from neurlang.frontend.array import (
     Array,
     Operand,
     apply,
-    asarray,
+    as_weak_array,
     broadcast_to,
     cast,
     promote,
     reshape,
     result_dtype,
 )
+from neurlang.frontend.array import asarray as strong_array
 from neurlang.frontend.array import full as splat
 from neurlang.frontend.elementwise import add, divide, equal, multiply, power, subtract, where
 from neurlang.frontend.indexing import getitem, update
@@ -47,8 +48,8 @@ def full(shape: Any, fill_value: Operand, dtype: Any = None) -> Array:
     """
     sizes = as_shape(shape)
     if isinstance(fill_value, Array | list | tuple | np.ndarray):
-        value = asarray(fill_value)
-        return broadcast_to(asarray(fill_value, dtype or value.dtype), sizes)
+        value = strong_array(fill_value)
+        return broadcast_to(strong_array(fill_value, dtype or value.dtype), sizes)
     found = np.asarray(fill_value).dtype if dtype is None else dtype
     return splat(sizes, fill_value, check_dtype(found))
 
@@ -70,7 +71,7 @@ def empty(shape: Any, dtype: Any = float) -> Array:
 
 def full_like(x: Operand, fill_value: Operand, dtype: Any = None, shape: Any = None) -> Array:
     """`fill_value` in the shape and dtype of `x`, unless others are given."""
-    like = asarray(x)
+    like = strong_array(x)
     return full(like.shape if shape is None else shape, fill_value, dtype or like.dtype)
 
 
@@ -89,12 +90,22 @@ def empty_like(x: Operand, dtype: Any = None, shape: Any = None) -> Array:
     return zeros_like(x, dtype, shape)
 
 
+def asarray(x: Operand, dtype: Any = None) -> Array:
+    """`x` as an Array: a NumPy array or scalar, a Python scalar, an Array, or nested lists.
+
+    The value is copied: later changes of `x` do not show. DTypeError for dtypes that neurlang
+    does not support. Python scalars stay weakly typed unless `dtype` is given. RangeError where
+    `dtype` does not hold a Python integer. ShapeError for ragged lists.
+    """
+    return as_weak_array(x) if dtype is None else strong_array(x, dtype)
+
+
 def array(x: Operand, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0) -> Array:
     """`x` as an array of at least `ndmin` axes; lists may hold traced arrays.
 
     Arrays are values, so `copy` changes nothing. DTypeError for dtypes that are not supported.
     """
-    found = asarray(x, dtype)
+    found = strong_array(x, dtype)
     return reshape(found, (*(1,) * (ndmin - found.ndim), *found.shape))
 
 
@@ -132,12 +143,12 @@ def arange(
     values = np.arange(first, limit, difference, dtype=dtype)
     found = check_dtype(values.dtype)
     if values.size <= LARGEST_LITERAL or found == BOOL:
-        return asarray(values)
+        return strong_array(values)
     with np.errstate(all="ignore"):
         index = np.arange(values.size).astype(found)
         computed = values[0] + index * (values[1] - values[0])
     if not _same_bits(computed, values):
-        return asarray(values)
+        return strong_array(values)
     return _steps(_iota(values.shape, 0, found), values)
 
 
@@ -180,12 +191,12 @@ def linspace(
 def _linspace_steps(values: Any, start: Any, stop: Any, step: Any, endpoint: bool) -> Array:
     """index * step + start with the last replaced, where that has NumPy's bits; else a constant."""
     if values.size <= LARGEST_LITERAL or values.ndim != 1 or values.dtype != FLOAT64:
-        return asarray(values)
+        return strong_array(values)
     computed = np.arange(values.size, dtype=FLOAT64) * step + start
     if endpoint:
         computed[-1] = stop
     if not _same_bits(computed, values):
-        return asarray(values)
+        return strong_array(values)
     index = _iota(values.shape, 0, FLOAT64)
     line = apply("mul", index, splat(values.shape, step, FLOAT64))
     line = apply("add", line, splat(values.shape, start, FLOAT64))
@@ -232,7 +243,7 @@ def logspace(
     if isinstance(start, Array) or isinstance(stop, Array):
         line = power(base, linspace(start, stop, num, endpoint, axis=axis))
         return cast(line, check_dtype(dtype or line.dtype))
-    return asarray(np.logspace(start, stop, num, endpoint, base, dtype, axis))
+    return strong_array(np.logspace(start, stop, num, endpoint, base, dtype, axis))
 
 
 def geomspace(
@@ -244,7 +255,7 @@ def geomspace(
     axis: int = 0,
 ) -> Array:
     """`start` to `stop` in `num` equal ratios, bit for bit NumPy's, from known numbers."""
-    return asarray(np.geomspace(_known(start), _known(stop), num, endpoint, dtype, axis))
+    return strong_array(np.geomspace(_known(start), _known(stop), num, endpoint, dtype, axis))
 
 
 # --- diagonals and triangles --------------------------------------------------------------------
@@ -287,7 +298,7 @@ def triu(m: Operand, k: int = 0) -> Array:
 
 def _matrices(name: str, m: Operand) -> Array:
     """`m`, a row of it repeated to a square as NumPy does."""
-    x = asarray(m)
+    x = strong_array(m)
     if x.ndim == 0:
         raise AxisError(f"{name} takes an array with an axis, not {x.node.type}")
     return broadcast_to(x, (x.shape[0], x.shape[0])) if x.ndim == 1 else x
@@ -298,7 +309,7 @@ def diag(v: Operand, k: int = 0) -> Array:
 
     ShapeError for other numbers of axes.
     """
-    x = asarray(v)
+    x = strong_array(v)
     if x.ndim == 2:
         rows, columns = x.shape
         first_row, first_column = max(0, -k), max(0, k)
@@ -326,7 +337,7 @@ def meshgrid(*xi: Operand, indexing: str = "xy", sparse: bool = False, copy: boo
     """
     if indexing not in ("xy", "ij"):
         raise ShapeError(f"meshgrid has no indexing {indexing!r}", hint="use 'xy' or 'ij'")
-    vectors = [asarray(x) for x in xi]
+    vectors = [strong_array(x) for x in xi]
     axes = list(range(len(vectors)))
     if indexing == "xy" and len(vectors) > 1:
         axes[:2] = [1, 0]

@@ -233,19 +233,29 @@ def _heaviside(x: Array, at_zero: Array) -> Array:
 floor = unary("floor", np.floor, _rounding("floor"), "the largest integer not above x")
 ceil = unary("ceil", np.ceil, _rounding("ceil"), "the smallest integer not below x")
 trunc = unary("trunc", np.trunc, _rounding("trunc"), "x without its fraction")
-fix = unary("fix", np.trunc, _rounding("trunc"), "x rounded towards 0")
 rint = unary("rint", np.rint, primitive("round"), "the nearest integer, ties to even")
 isnan = unary("isnan", np.isnan, _isnan, "whether x is NaN")
 isinf = unary("isinf", np.isinf, _isinf, "whether x is infinite, of either sign")
 isfinite = unary("isfinite", np.isfinite, _isfinite, "whether x is neither infinite nor NaN")
-isposinf = unary("isposinf", np.isinf, _of_floats(False, _equals(np.inf)), "whether x is +infinity")
-isneginf = unary(
-    "isneginf", np.isinf, _of_floats(False, _equals(-np.inf)), "whether x is -infinity"
-)
 signbit = unary("signbit", np.signbit, _signbit, "whether the sign is negative, also of -0.0, NaN")
 copysign = binary("copysign", np.copysign, primitive("copysign"), "|x1| with the sign of x2")
 nextafter = binary("nextafter", np.nextafter, primitive("nextafter"), "the float beside x1 to x2")
 heaviside = binary("heaviside", np.heaviside, _heaviside, "0 below 0, x2 at 0, 1 above")
+
+
+def fix(x: Operand, /) -> Array:
+    """`x` rounded towards 0: same shape and dtype."""
+    return trunc(x)
+
+
+def isposinf(x: Operand, /) -> Array:
+    """Whether `x` is +infinity, elementwise: bools of the same shape."""
+    return _of_floats(False, _equals(np.inf))(asarray(x))
+
+
+def isneginf(x: Operand, /) -> Array:
+    """Whether `x` is -infinity, elementwise: bools of the same shape."""
+    return _of_floats(False, _equals(-np.inf))(asarray(x))
 
 
 def nan_to_num(

@@ -17,10 +17,10 @@ from neurlang.frontend.array import Array, Operand, apply, asarray, cast, consta
 from neurlang.frontend.array import broadcast_to as repeat_to
 from neurlang.frontend.axes import (
     as_integer,
+    averaged_axes,
     move_axis,
     normalize_axes,
     normalize_axis,
-    reduced_axes,
     slice_axis,
 )
 from neurlang.frontend.contraction import Labels, contract, same_dtype
@@ -325,7 +325,7 @@ def vector_norm(x: Operand, /, *, axis: Any = None, keepdims: bool = False, ord:
     """The norm of vectors along `axis` (all of them make one vector), by the `ord` of `norm`."""
     array = asarray(x)
     array = cast(array, mean_dtype(array))
-    return _vector_norm(array, ord, reduced_axes("vector_norm", axis, array), keepdims)
+    return _vector_norm(array, ord, averaged_axes("vector_norm", axis, array), keepdims)
 
 
 def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: Any = "fro") -> Array:

@@ -85,7 +85,7 @@ def squeeze(x: Operand, /, axis: Any = None) -> Array:
     """`x` without the axes of size 1, or without those of `axis`; ShapeError for larger ones."""
     array = asarray(x)
     dropped = tuple(at for at, size in enumerate(array.shape) if size == 1)
-    if axis is not None:
+    if axis is not None and not (array.ndim == 0 and axis in (0, -1)):
         dropped = normalize_axes("squeeze", axis, array)
     if any(array.shape[at] != 1 for at in dropped):
         raise ShapeError(
@@ -127,15 +127,14 @@ def atleast_3d(*arrays: Operand) -> Any:
 
 def transpose(x: Operand, /, axes: Any = None) -> Array:
     """`x` with its axes in the order `axes`, a permutation of them; reversed without one."""
+    return permute_dims(x, axes)
+
+
+def permute_dims(x: Operand, /, axes: Any = None) -> Array:
+    """`transpose`; AxisError or ShapeError for what is no permutation of the axes."""
     array = asarray(x)
     if axes is None:
         return permute(array, range(array.ndim)[::-1])
-    return permute_dims(array, axes)
-
-
-def permute_dims(x: Operand, /, axes: Any) -> Array:
-    """`x` with its axes in the order `axes`; AxisError or ShapeError for what is no permutation."""
-    array = asarray(x)
     order = normalize_axes("transpose", axes, array)
     if len(order) != array.ndim:
         raise ShapeError(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, DTypeError, MutationError, NeurlangError
+from neurlang.errors import ArgumentError, DTypeError, NeurlangError, ShapeError
 from neurlang.frontend import (
+    augmented,
     broadcasting,
     closeness,
     composite,
@@ -23,6 +25,7 @@ from neurlang.frontend import (
     indexing,
     linear,
     manipulation,
+    mutations,
     ordering,
     rearrange,
     reductions,
@@ -36,6 +39,7 @@ from neurlang.frontend.array import (
     result_dtype,
 )
 from neurlang.frontend.indexing import getitem
+from neurlang.frontend.numpy_names import in_our_words
 from neurlang.ir.types import BOOL
 
 MODULES: Sequence[ModuleType] = (
@@ -83,6 +87,13 @@ COMPARISONS = {
     "gt": "greater",
     "ge": "greater_equal",
 }
+AUGMENTED = {  # ufuncs of `q += x` and the like, and their symbols
+    "power": augmented.SYMBOLS["pow"],
+    **{
+        BINARY_OPERATORS[name]: augmented.SYMBOLS[name]
+        for name in BINARY_OPERATORS.keys() - {"divmod"}
+    },
+}
 UNARY_OPERATORS = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
 
 
@@ -104,7 +115,7 @@ def keep_weak(result: Any, *operands: Operand) -> Any:
 
 
 def _binary_operator(name: str, function: Callable[..., Any]) -> None:
-    """Attach `__name__` and `__rname__`. Without `__iname__`, `x += y` rebinds x, as values do."""
+    """Attach `__name__` and `__rname__`; `augmented` has `x += y`."""
 
     def forward(self: Array, other: Operand) -> Any:
         if not isinstance(other, _OPERANDS):
@@ -157,28 +168,9 @@ def _attach(name: str, function: Callable[..., Any], source: Callable[..., Any])
     setattr(Array, name, function)
 
 
-def _refuse_mutation(self: Array, hint: str) -> NoReturn:
-    raise MutationError(
-        f"{self.node.type} is a value and cannot be assigned into",
-        origin=self.node.where,
-        hint=hint,
-    )
-
-
-def _setitem(self: Array, key: Any, value: Operand) -> None:
-    _refuse_mutation(
-        self, "use update(x, key, value), where() or concatenate, and keep what they return"
-    )
-
-
-def _sort(self: Array, axis: int = -1, kind: Any = None, order: Any = None) -> None:
-    """Refused: an ndarray is sorted in place."""
-    _refuse_mutation(self, "use sort(x), which returns a sorted array")
-
-
-def _fill(self: Array, value: Operand) -> None:
-    """Refused: an ndarray is filled in place."""
-    _refuse_mutation(self, "use full_like(x, value), which returns a filled array")
+def _flat(self: Array) -> Any:
+    """The elements in order, along one axis."""
+    return PUBLIC["ravel"](self)
 
 
 def _iterate(self: Array) -> Iterator[Array]:
@@ -236,14 +228,11 @@ METHODS: Mapping[str, Any] = {
     "reshape": _reshape_method,
     "transpose": _transpose_method,
     "copy": _copy,
-    "fill": _fill,
-    "sort": _sort,
     "conj": _copy,
     "conjugate": _copy,
     "__copy__": _copy,
     "__deepcopy__": lambda self, memo: self,
     "__getitem__": getitem,
-    "__setitem__": _setitem,
     "__iter__": _iterate,
     "__contains__": lambda self, value: bool(PUBLIC["any"](PUBLIC["equal"](self, value))),
     "__round__": lambda self, digits=0: elementwise.round(self, digits or 0),
@@ -251,6 +240,7 @@ METHODS: Mapping[str, Any] = {
     "__array_namespace__": _namespace,
     "T": property(lambda self: PUBLIC["transpose"](self)),
     "mT": property(lambda self: PUBLIC["matrix_transpose"](self)),
+    "flat": property(_flat),
     "real": property(_real),
     "imag": property(_imaginary),
 }
@@ -281,7 +271,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "iscomplexobj": lambda x: False,
     "isrealobj": lambda x: True,
     "ndim": lambda a: a.ndim,
-    "real": asarray,
+    "real": lambda val: val if isinstance(val, Array) else asarray(val),
     "result_type": result_dtype,
     "shape": lambda a: a.shape,
     "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
@@ -352,6 +342,7 @@ def array_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **keywo
     name = ufunc.__name__
     match method:
         case "__call__":
+            _check_written(name, inputs, keywords)
             return call_public(name, inputs, keywords)
         case "reduce" if name in REDUCTIONS:
             return call_public(REDUCTIONS[name], *_with_axis(inputs, keywords))
@@ -365,6 +356,16 @@ def array_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **keywo
         f"numpy.{name}.{method} is not supported on arrays of neurlang",
         hint="use the array functions, like sum, cumsum or scatter_add",
     )
+
+
+def _check_written(name: str, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+    """ArgumentError for `q += x` of an ndarray q, which NumPy would write into."""
+    symbol = AUGMENTED.get(name)
+    (written, *_) = keywords.get("out") or (None,)
+    if symbol is None or written is None or written is not inputs[0]:
+        return
+    what, _ = REFUSALS["out"]
+    raise ArgumentError(f"{name} {what}", hint=f"write q = q {symbol} x instead of q {symbol}= x")
 
 
 def _with_axis(
@@ -384,11 +385,45 @@ def array_function(
     """NumPy's hook for `np.sum(x)`, `np.concatenate([x, y])`, ...: ours of the same name."""
     name = function.__name__
     module = function.__module__.removeprefix("numpy").lstrip(".")
-    return call_public(
-        name if module in ("", "linalg", "lib.stride_tricks") else f"{module}.{name}",
-        args,
-        keywords,
-    )
+    if module not in ("", "linalg", "lib.stride_tricks") or name not in FUNCTIONS:
+        name = f"{module}.{name}".lstrip(".")
+    elif name in PUBLIC:
+        args, keywords = in_our_words(PUBLIC[name], function, args, keywords)
+    if module == "linalg":
+        args, keywords = _of_last_axes(name, args, keywords)
+    if name == "where" and len(args) + len(keywords) == 1:
+        raise ArgumentError(
+            "where of a condition alone has a shape that depends on values",
+            hint="give it two arrays to choose from: where(condition, a, b)",
+        )
+    return call_public(name, args, keywords)
+
+
+def _of_last_axes(
+    name: str, args: Sequence[Any], keywords: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Where numpy.linalg differs from numpy: matrices lie on the last axes, outer is of vectors."""
+    if name in ("trace", "diagonal"):
+        return args, {"axis1": -2, "axis2": -1, **keywords}
+    if name == "outer" and any(asarray(arg).ndim != 1 for arg in args):
+        types = " and ".join(str(asarray(arg).node.type) for arg in args)
+        raise ShapeError(f"linalg.outer takes vectors, not {types}", hint="use numpy.outer")
+    return args, keywords
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """A function as a method, which takes its arguments in the order of NumPy's."""
+    ours = PUBLIC[name]
+    theirs = getattr(np, name, None)
+
+    @functools.wraps(ours)
+    def method(self: Array, *args: Any, **keywords: Any) -> Any:
+        if theirs is None:
+            return ours(self, *args, **keywords)
+        args, keywords = in_our_words(ours, theirs, (self, *args), keywords)
+        return ours(*args, **_supported_keywords(name, ours, keywords))
+
+    return method
 
 
 # --- attaching ----------------------------------------------------------------------------------
@@ -407,10 +442,12 @@ def _attach_all() -> None:
     _binary_operator("pow", _power)
     for name, public in UNARY_OPERATORS.items():
         _unary_operator(name, PUBLIC[public])
+    augmented.attach(lambda name: Array.__dict__[f"__{name}__"])
     for name in SAME_METHODS:
-        setattr(Array, name, PUBLIC[name])
+        setattr(Array, name, _method(name))
     for name, method in (*METHODS.items(), *PROTOCOLS.items()):
         setattr(Array, name, method)
+    mutations.attach()
 
 
 _attach_all()

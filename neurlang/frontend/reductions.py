@@ -23,7 +23,7 @@ from neurlang.frontend.array import (
     reshape,
     result_dtype,
 )
-from neurlang.frontend.axes import normalize_axes, permute, reduced_axes
+from neurlang.frontend.axes import averaged_axes, normalize_axes, permute, reduced_axes
 from neurlang.frontend.reducing import (
     Axes,
     as_like,
@@ -107,7 +107,7 @@ def mean(
     Of no elements it is NaN. Only elements where the mask `where` holds count.
     """
     array = asarray(x)
-    axes = reduced_axes("mean", axis, array)
+    axes = averaged_axes("mean", axis, array)
     found = mean_dtype(array, dtype)
     total = reduce_over(
         op_for("reduce_sum", found), chosen(cast(array, found), where, 0), axes, keepdims
@@ -142,7 +142,7 @@ def var(
     Where n <= ddof the result is NaN or infinite. The variance of equal values is exactly 0.
     """
     array = asarray(x)
-    axes = reduced_axes("var", axis, array)
+    axes = averaged_axes("var", axis, array)
     found = mean_dtype(array, dtype)
     if found.kind != "f":
         raise ArgumentError(f"var is computed in floats, not {found}", hint="drop dtype=")
@@ -210,7 +210,7 @@ def average(
     `returned`, the sum of the weights comes second. Weights that sum to 0 give NaN or infinity.
     """
     array = asarray(x)
-    axes = reduced_axes("average", axis, array)
+    axes = averaged_axes("average", axis, array)
     if weights is None:
         found = mean(array, axes, keepdims=keepdims)
         return (
@@ -368,6 +368,11 @@ def _without_nan(x: Operand) -> tuple[Array, Operand]:
     return array, True if array.dtype.kind != "f" else apply("equal", array, array)
 
 
+def _axes_without_nan(name: str, axis: Any, x: Array) -> Axes:
+    """The axes of a mean of what is not NaN; that of integers is a plain mean, as in NumPy."""
+    return (reduced_axes if x.dtype.kind == "f" else averaged_axes)(name, axis, x)
+
+
 def nansum(x: Operand, /, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Array:
     """`sum` of what is not NaN."""
     array, mask = _without_nan(x)
@@ -383,7 +388,8 @@ def nanprod(x: Operand, /, axis: Any = None, dtype: Any = None, *, keepdims: boo
 def nanmean(x: Operand, /, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Array:
     """`mean` of what is not NaN; NaN where all is."""
     array, mask = _without_nan(x)
-    return mean(array, axis, dtype, keepdims=keepdims, where=mask)
+    axes = _axes_without_nan("nanmean", axis, array)
+    return mean(array, axes, dtype, keepdims=keepdims, where=mask)
 
 
 def nanvar(
@@ -391,8 +397,8 @@ def nanvar(
 ) -> Array:
     """`var` of what is not NaN; NaN where no more than `ddof` elements are left."""
     array, mask = _without_nan(x)
-    result = var(array, axis, dtype, ddof=ddof, keepdims=keepdims, where=mask)
-    axes = reduced_axes("nanvar", axis, array)
+    axes = _axes_without_nan("nanvar", axis, array)
+    result = var(array, axes, dtype, ddof=ddof, keepdims=keepdims, where=mask)
     count = reduce_over("reduce_sum", cast(mask_like(mask, array), FLOAT64), axes, keepdims)
     enough = apply("less", as_like(ddof, count), count)
     return apply("where", enough, result, as_like(np.nan, result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import operator
 import re
@@ -109,6 +110,9 @@ def static_key(value: Hashable) -> Hashable:
             return (type(value), tuple(static_key(item) for item in value))
         case frozenset():
             return (type(value), frozenset(static_key(item) for item in value))
+    if dataclasses.is_dataclass(value):
+        fields = (field.name for field in dataclasses.fields(value) if field.compare)
+        return (type(value), value, tuple(static_key(getattr(value, name)) for name in fields))
     return (type(value), value)
 
 
@@ -131,11 +135,19 @@ def leaf_spec(leaf: Any, path: str) -> LeafSpec:
         return LeafSpec(leaf.dtype, leaf.shape, None, None if leaf.shape else leaf.weak)
     if isinstance(leaf, ShapeDtype):
         return LeafSpec(leaf.dtype, leaf.shape)
-    parameter = re.split(r"\W", path)[0]
     raise ArgumentError(
         f"argument {path} is a {type(leaf).__name__}, which cannot be traced",
-        hint=f"pass an array or a number, or make it static: jit(static_argnames={parameter!r})",
+        hint=_untraceable_hint(leaf, path),
     )
+
+
+def _untraceable_hint(leaf: Any, path: str) -> str:
+    """What to do with a leaf that is neither an array nor a number."""
+    if not isinstance(leaf, Hashable):
+        return "pass an array or a number"  # without a hash it cannot be static either
+    if path.isidentifier():
+        return f"pass an array or a number, or make it static: jit(static_argnames={path!r})"
+    return "pass it as an argument of its own, and make that static: jit(static_argnames=)"
 
 
 def leaf_specs(call: Call, signature: inspect.Signature | None) -> tuple[LeafSpec, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,11 +26,20 @@ class Trace:
     nodes: list[Node] = field(default_factory=list)
     captured: dict[int, tuple[Any, Node]] = field(default_factory=dict)
     narrowed: dict[Node, dict[DType, Where | None]] = field(default_factory=dict)
+    arrays: list[weakref.ref[Any]] = field(default_factory=list)
     active: bool = True
 
     def record(self, node: Node) -> Node:
         self.nodes.append(node)
         return node
+
+    def living(self) -> Iterator[Any]:
+        """The arrays of the trace that somebody still holds."""
+        self.arrays = [found for found in self.arrays if found() is not None]
+        for reference in self.arrays:
+            array = reference()
+            if array is not None:
+                yield array
 
     def capture(self, owner: Any, node: Node) -> Node:
         """The constant that stands for an outside array; the same array is one constant."""

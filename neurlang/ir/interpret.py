@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from neurlang.errors import ShapeError
+from neurlang.errors import ArgumentError, ShapeError
 from neurlang.ir.failures import index_failure, power_failure
 from neurlang.ir.graph import Graph, Node
 from neurlang.ir.ops import CUMULATIVE, OPS, cast
@@ -159,12 +159,25 @@ def evaluate_node(node: Node, args: Sequence[Any]) -> Any:
     return value.reshape(node.shape) if value.shape != node.shape else value
 
 
-def interpret(graph: Graph, *args: Any) -> Any:
-    """Run a graph op by op with NumPy.
+class HasGraph(Protocol):
+    """What a graph was traced for, like `Traced`."""
+
+    @property
+    def graph(self) -> Graph: ...
+
+
+def interpret(graph: Graph | HasGraph, *args: Any) -> Any:
+    """Run a graph, or that of a traced function, op by op with NumPy.
 
     `args` are arrays of the parameters' shapes and dtypes, captured ones left out. Returns one
     array, or a tuple where the graph has several outputs. ShapeError where they do not fit.
     """
+    graph = graph if isinstance(graph, Graph) else getattr(graph, "graph", graph)
+    if not isinstance(graph, Graph):
+        raise ArgumentError(
+            f"interpret takes a graph, not {type(graph).__name__}",
+            hint="trace a function first: interpret(jit(function).trace(x), x)",
+        )
     values: dict[Node, Any] = {}
     supplied = (*args, *graph.captured)
     if len(supplied) != len(graph.params):

@@ -39,11 +39,14 @@ FLOAT64 = np.dtype("float64")
 
 def check_dtype(dtype: Any, what: str = "this value") -> DType:
     """The NumPy dtype in native byte order; DTypeError where neurlang has no such dtype."""
-    found: DType = np.dtype(dtype).newbyteorder("=")
+    hint = "use bool, int8..int64, uint8..uint64, float32 or float64"
+    try:
+        found: DType = np.dtype(dtype).newbyteorder("=")
+    except (TypeError, ValueError, SyntaxError):  # what NumPy raises for words that it cannot read
+        raise DTypeError(f"{dtype!r} is not a dtype", hint=hint) from None
     if found not in SHORT:
         raise DTypeError(
-            f"{what} has dtype {np.dtype(dtype)}, which neurlang does not support",
-            hint="use bool, int8..int64, uint8..uint64, float32 or float64",
+            f"{what} has dtype {np.dtype(dtype)}, which neurlang does not support", hint=hint
         )
     return found
 

@@ -35,6 +35,7 @@ UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more th
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
+COPY_LIMIT = 2000  # cost of all copies of what a reduction adds up
 COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns
 
 
@@ -85,6 +86,11 @@ def unroll(body: Sequence[Statement]) -> int:
     if work > UNROLL_LIMIT:
         return 1
     return 4 if work <= UNROLL_LIMIT // 2 else 2
+
+
+def copies_are_short(body: Sequence[Statement], copies: int) -> bool:
+    """Whether what a reduction adds up may be written out so many times, for every accumulator."""
+    return cost(body) * copies <= COPY_LIMIT
 
 
 def writes_out(epilogue: Sequence[Statement]) -> bool:

@@ -12,13 +12,18 @@ from dataclasses import replace
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
+    Alloc,
+    Atom,
+    Buffer,
     Expression,
     For,
     Let,
+    Load,
     Ref,
     Register,
     Rewriter,
     Statement,
+    Store,
     Update,
     Var,
     affine,
@@ -49,6 +54,11 @@ def vectorize_columns(body: Sequence[Statement], machine: Machine) -> list[State
 
 def _is_flat(loop: For) -> bool:
     return not any(isinstance(statement, For) for statement in loop.body)
+
+
+def _values(loop: For) -> list[Statement]:
+    """What a loop down the rows computes, without the registers that it adds to."""
+    return [Let(s.register, s.value) if isinstance(s, Update) else s for s in loop.body]
 
 
 class _Columns:
@@ -84,6 +94,7 @@ class _Tile:
         self.lanes = lanes
         self.full = full
         self.partial = partial
+        self.vectors = full + (partial > 0)
         self.indices = needed(loop.body, index_registers(loop.body))
         self.arrays = {
             register: Register(register.name, register.dtype, lanes, (full + (partial > 0),))
@@ -166,12 +177,11 @@ class _Tile:
         more = {proxies[r]: errors[r] for r in errors}
         if main:
             var = Var(loop.var.name, loop.start, loop.start + main - step)
-            body = self._group(loop, affine(var), step, proxies)
-            inner = tuple(self._spread(body, more))
+            inner = tuple(self._group(loop, affine(var), step, proxies, more))
             result.append(For(var, loop.start, loop.start + main, step, "serial", inner))
         if main < count:
-            rest = self._group(loop, Affine(loop.start + main), count - main, proxies)
-            result += self._spread(rest, more)
+            rest = count - main
+            result += self._group(loop, Affine(loop.start + main), rest, proxies, more)
         for register, proxy in proxies.items():
             done = Update(register, "set", finished_sum(Ref(register), Ref(proxy)))
             result += self._spread([done], more)
@@ -184,6 +194,56 @@ class _Tile:
         return [For(v, 0, count, 1, "unroll", body)]
 
     def _group(
+        self,
+        loop: For,
+        base: Affine,
+        rows: int,
+        proxies: dict[Register, Register],
+        more: dict[Register, Register],
+    ) -> list[Statement]:
+        """Some rows of every carried register, as one tree, for every column of the tile."""
+        crossing = registers_in(_values(loop)) & set(self.arrays)
+        if choose.copies_are_short(loop.body, rows * self.vectors) or crossing:
+            return self._spread(self._added(loop, base, rows, proxies), more)
+        return self._through_scratch(loop, base, rows, proxies, more)
+
+    def _through_scratch(
+        self,
+        loop: For,
+        base: Affine,
+        rows: int,
+        proxies: dict[Register, Register],
+        more: dict[Register, Register],
+    ) -> list[Statement]:
+        """The same where the values take much to compute: one small loop stores them first."""
+        width = self.full * self.lanes + self.partial
+        row, column = Var(loop.var.name, 0, rows - 1), Var(self.loop.var.name, 0, width - 1)
+        table: dict[Atom, Affine] = {
+            loop.var: base + affine(row),
+            self.loop.var: self.base + affine(column),
+        }
+        lets = needed(self.indices, registers_in(loop.body))
+        rewriter = Rewriter(table, lanes=self.lanes, varying=[column])
+        scratch: list[Statement] = []
+        body: list[Statement] = []
+        sums: list[Statement] = []
+        here = affine(self.loop.var) + self.base * -1
+        for statement in rewriter.body([*lets, *loop.body]):
+            if isinstance(statement, Update) and statement.register in self.arrays:
+                register = statement.register
+                place = Buffer(f"{register.name}s", register.dtype, (rows, width))
+                scratch.append(Alloc(place))
+                body.append(Store(place, (affine(row), affine(column)), statement.value))
+                value = Load(place, (affine(loop.var), here))
+                sums.append(Update(register, statement.op, value))
+            else:
+                body.append(statement)
+        vectors = For(column, 0, width, self.lanes, "vector", tuple(body))
+        fill = For(row, 0, rows, 1, "serial", (vectors,))
+        adding = replace(loop, body=tuple(sums))
+        return [*scratch, fill, *self._spread(self._added(adding, Affine(), rows, proxies), more)]
+
+    def _added(
         self, loop: For, base: Affine, rows: int, proxies: dict[Register, Register]
     ) -> list[Statement]:
         """Rows base .. base + rows - 1 of every carried register, as one tree."""

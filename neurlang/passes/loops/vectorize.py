@@ -16,15 +16,19 @@ from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
     Alloc,
+    Atom,
+    Buffer,
     Expression,
     Fold,
     For,
     Kernel,
     Let,
+    Load,
     Ref,
     Register,
     Rewriter,
     Statement,
+    Store,
     Update,
     Var,
     affine,
@@ -105,9 +109,13 @@ class _Reduction:
         }
         self.blocked = self.length > choose.TREE_WIDTH * choose.TREE_CHAIN
         self.sums = [r for r, op in carried.items() if self.blocked and compensated(op, r.dtype)]
+        self.scratch: dict[Register, Buffer] = {}
+        if not choose.copies_are_short(loop.body, self.used):
+            shape = (choose.TREE_WIDTH,)
+            self.scratch = {r: Buffer(f"{r.name}s", r.dtype, shape) for r in carried}
 
     def statements(self) -> list[Statement]:
-        result: list[Statement] = []
+        result: list[Statement] = [Alloc(buffer) for buffer in self.scratch.values()]
         plain = [register for register in self.carried if register not in self.sums]
         result += self._initial(plain)
         if self.sums:
@@ -131,13 +139,6 @@ class _Reduction:
         ]
         return self._each(body, u, self.used)
 
-    def _step(self, base: Affine, which: Affine, active: int) -> For:
-        """One vector of the loop, into accumulator `which`."""
-        lane = Var(self.loop.var.name, 0, active - 1)
-        registers = {r: Ref(v, (which,)) for r, v in self.accumulators.items()}
-        rewriter = Rewriter({self.loop.var: base + affine(lane)}, registers, self.lanes, [lane])
-        return For(lane, 0, active, self.lanes, "vector", rewriter.body(self.loop.body))
-
     def _sweep(self, base: Affine, length: int) -> list[Statement]:
         """All vectors of `length` elements from `base`."""
         result: list[Statement] = []
@@ -145,19 +146,45 @@ class _Reduction:
         main = length // width * width
         if main:
             k = Var("k", 0, main - width)
-            u = Var("u", 0, self.count - 1)
-            step = self._step(base + affine(k) + affine(u) * self.lanes, affine(u), self.lanes)
-            inner = tuple(self._each([step], u, self.count))
-            result.append(For(k, 0, main, width, "serial", inner))
-        full, partial = divmod(length - main, self.lanes)
-        rest = base + main
+            group = tuple(self._group(base + affine(k), width))
+            result.append(For(k, 0, main, width, "serial", group))
+        return result + self._group(base + main, length - main)
+
+    def _group(self, base: Affine, length: int) -> list[Statement]:
+        """At most as many elements as there are running sums, a vector into each accumulator."""
+        full, partial = divmod(length, self.lanes)
+        result = self._computed(base, length) if self.scratch and length else []
         if full:
             u = Var("u", 0, full - 1)
-            step = self._step(rest + affine(u) * self.lanes, affine(u), self.lanes)
+            step = self._step(base, affine(u) * self.lanes, affine(u), self.lanes)
             result += self._each([step], u, full)
         if partial:
-            result.append(self._step(rest + full * self.lanes, Affine(full), partial))
+            result.append(self._step(base, Affine(full * self.lanes), Affine(full), partial))
         return result
+
+    def _step(self, base: Affine, offset: Affine, which: Affine, active: int) -> For:
+        """One vector of a group, into accumulator `which`."""
+        lane = Var(self.loop.var.name, 0, active - 1)
+        at = offset + affine(lane)
+        registers = {r: Ref(v, (which,)) for r, v in self.accumulators.items()}
+        rewriter = Rewriter({self.loop.var: base + at}, registers, self.lanes, [lane])
+        body: Sequence[Statement] = self.loop.body
+        if self.scratch:
+            body = [Update(r, op, Load(self.scratch[r], (at,))) for r, op in self.carried.items()]
+        return For(lane, 0, active, self.lanes, "vector", rewriter.body(body))
+
+    def _computed(self, base: Affine, length: int) -> list[Statement]:
+        """The elements of a group, into scratch: what is long is not written out several times."""
+        lane = Var(self.loop.var.name, 0, length - 1)
+        table: dict[Atom, Affine] = {self.loop.var: base + affine(lane)}
+        body: list[Statement] = []
+        for statement in Rewriter(table, lanes=self.lanes, varying=[lane]).body(self.loop.body):
+            if isinstance(statement, Update) and statement.register in self.scratch:
+                place = self.scratch[statement.register]
+                body.append(Store(place, (affine(lane),), statement.value))
+            else:
+                body.append(statement)
+        return [For(lane, 0, length, self.lanes, "vector", tuple(body))]
 
     def _blocks(self) -> list[Statement]:
         """Blocks of the sum, each added to a running total with its error kept."""
