@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from neurlang.errors import ArgumentError
 from neurlang.ir.graph import Node
-from neurlang.ir.loops import Alloc, Buffer, Kernel, scratch_of, walk
+from neurlang.ir.loops import Alloc, Buffer, Kernel, walk
+from neurlang.ir.scratch import scratch_of
 from neurlang.ir.text import node_names
 from neurlang.jit import STAGES, JitFunction
 from neurlang.passes.graph.group import Group, Plan

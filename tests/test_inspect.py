@@ -71,7 +71,7 @@ def test_only_functions_are_inspected() -> None:
     for ask in (nl.inspect, nl.explain):
         for value in (3, np.ones(2)):
             with pytest.raises(nl.ArgumentError) as caught:
-                ask(value, ROWS)  # type: ignore[arg-type]
+                ask(value, ROWS)  # type: ignore[arg-type]  # no function
             what = f"{ask.__name__} takes a function, not {type(value).__name__}"
             assert caught.value.what == what
             assert caught.value.hint == f"write {ask.__name__}(function, *arguments)"
@@ -80,7 +80,7 @@ def test_only_functions_are_inspected() -> None:
 def test_methods_are_shown_as_functions_are() -> None:
     class Scale:
         @nl.jit
-        def apply(self, x, factor=2):  # type: ignore[no-untyped-def]
+        def apply(self, x, factor=2):  # type: ignore[no-untyped-def]  # its signature is printed
             return x * factor
 
     name = "test_methods_are_shown_as_functions_are.<locals>.Scale.apply"

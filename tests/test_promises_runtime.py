@@ -20,6 +20,7 @@ import pytest
 
 import neurlang as nl
 from neurlang import executable
+from neurlang.codegen.compile import compile_object
 from neurlang.ir.graph import Graph, Node, make_node
 from neurlang.ir.loops import Kernel, walk
 from neurlang.ir.types import Type
@@ -303,3 +304,13 @@ def test_an_exception_in_a_library_step_is_the_callers() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     np.testing.assert_array_equal(sort(x), expected)
+
+
+def test_what_llvm_rejects_is_an_error_and_nothing_else() -> None:
+    """The module is closed before the context that owns it, whichever step fails."""
+    body = "br label %a\na:\n  %x = add i32 %y, 1\n  %y = add i32 1, 1\n  ret void"
+    late = f"define void @f() {{\n  {body}\n}}"  # used before it is made: found by verification
+    for text in ("nonsense", "define i32 @f() {\n  ret i64 0\n}", late):
+        with pytest.raises(RuntimeError):
+            compile_object(text)
+    assert compile_object("define void @f() {\n  ret void\n}")

@@ -75,7 +75,7 @@ def test_the_interpreter_takes_what_was_traced() -> None:
     traced = nl.jit(lambda x: x + 1).trace(X)
     np.testing.assert_array_equal(nl.interpret(traced, X), X + 1)
     with pytest.raises(nl.ArgumentError) as caught:
-        nl.interpret(3, X)  # type: ignore[arg-type]
+        nl.interpret(3, X)  # type: ignore[arg-type]  # no graph
     assert caught.value.what == "interpret takes a graph, not int"
     assert caught.value.hint == "trace a function first: interpret(jit(function).trace(x), x)"
 

@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,16 +71,14 @@ def _parsed(text: str, machine: Machine, opt: int) -> Iterator[tuple[Any, Any]]:
     """A module and its target machine, in a context of their own: it keeps every constant."""
     _initialise()
     target_machine = _target_machine(machine, opt)
-    context = llvm.create_context()
-    try:
-        module = llvm.parse_assembly(text, context)
+    with (
+        closing(llvm.create_context()) as context,
+        closing(llvm.parse_assembly(text, context)) as module,  # closed first: the context owns it
+    ):
         module.triple = machine.triple
         module.data_layout = str(target_machine.target_data)
         module.verify()
         yield module, target_machine
-        module.close()
-    finally:
-        context.close()
 
 
 def compile_object(text: str, machine: Machine | None = None, opt: int = 2) -> bytes:

@@ -34,9 +34,9 @@ from neurlang.ir.loops import (
     Transpose,
     Update,
     Var,
-    scratch_of,
     updated_in,
 )
+from neurlang.ir.scratch import scratch_of
 from neurlang.ir.types import BOOL, DType
 
 STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2

@@ -17,7 +17,8 @@ from neurlang.codegen.emit import (
 from neurlang.codegen.environment import Environment
 from neurlang.codegen.machine import Machine
 from neurlang.codegen.writer import Module, Value, Writer, constant
-from neurlang.ir.loops import Buffer, Kernel, scratch_of
+from neurlang.ir.loops import Buffer, Kernel
+from neurlang.ir.scratch import scratch_of
 from neurlang.ir.types import SHORT
 from neurlang.lower.program import LibraryCall, Program, Step
 

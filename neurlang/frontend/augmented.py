@@ -16,8 +16,8 @@ import numpy as np
 from neurlang.errors import DTypeError, MutationError, ShapeError
 from neurlang.frontend.array import Array, cast, origin
 from neurlang.ir.graph import Node
+from neurlang.ir.ops import PURE_VIEWS
 
-VIEWS = ("reshape", "transpose", "slice", "broadcast")
 SYMBOLS = {
     "add": "+",
     "sub": "-",
@@ -99,7 +99,7 @@ def _check_views(x: Array, symbol: str) -> None:
 
 def _base(node: Node) -> Node:
     """What a chain of views shows."""
-    while node.op in VIEWS:
+    while node.op in PURE_VIEWS:
         node = node.args[0]
     return node
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from neurlang.errors import DomainError, IndexingError, NeurlangError, Where
 from neurlang.ir.graph import Node
+from neurlang.ir.ops import PURE_VIEWS
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def may_be_negative(node: Node) -> bool:
                 return bool((node.attrs["value"] < 0).any())
             case "iota":
                 return False
-            case "reshape" | "transpose" | "broadcast" | "slice" | "window":
+            case op if op in PURE_VIEWS:
                 node = node.args[0]
             case "cast" if _widens(node):
                 node = node.args[0]

@@ -62,7 +62,6 @@ class Register:
 
 
 Atom = Var | Register
-SCRATCH_ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,125 +399,6 @@ def parts(expression: Expression) -> Iterator[Expression]:
         found = stack.pop()
         yield found
         stack.extend(children(found))
-
-
-@dataclass(frozen=True)
-class Scratch:
-    """Where the scratch of a kernel lies: threads share what stands at the top, and own the rest.
-
-    Offsets are in bytes, those of what a thread owns from the start of its part.
-    """
-
-    shared: dict[Buffer, int]
-    own: dict[Buffer, int]
-    shared_bytes: int
-    own_bytes: int
-
-    def nbytes(self, threads: int) -> int:
-        """The bytes for a number of threads."""
-        return self.shared_bytes + threads * self.own_bytes
-
-
-def scratch_of(kernel: Kernel) -> Scratch:
-    """The scratch of a kernel; buffers that are never there together share memory."""
-    shared: dict[Buffer, int] = {}
-    own: dict[Buffer, int] = {}
-    tops = [statement for statement in kernel.body if isinstance(statement, Alloc)]
-    loops = [statement for statement in kernel.body if isinstance(statement, For)]
-    shared_bytes = _placed(tops, shared, 0)
-    own_bytes = max((_placed(loop.body, own, 0) for loop in loops), default=0)
-    return Scratch(shared, own, shared_bytes, own_bytes)
-
-
-def _placed(body: Sequence[Statement], offsets: dict[Buffer, int], start: int) -> int:
-    """Put scratch after what is in scope, where others were before; returns the end of all."""
-    end = start
-    for statement in body:
-        if isinstance(statement, Alloc):
-            offsets[statement.buffer] = start
-            start += -(-statement.buffer.nbytes // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
-        end = max(end, _placed(sub_bodies(statement), offsets, start))
-    return max(end, start)
-
-
-class Rewriter:
-    """Copies statements with atoms of indices and registers replaced.
-
-    `registers` gives for a register the one that stands for it, and its index where that one is
-    an array. A register that is defined inside what is copied, and not in the table, is renewed
-    with `lanes` lanes where its value depends on a variable or register in `varying`.
-    """
-
-    def __init__(
-        self,
-        atoms: Mapping[Atom, Affine],
-        registers: Mapping[Register, Ref] | None = None,
-        lanes: int = 1,
-        varying: Sequence[Atom] = (),
-    ) -> None:
-        self.atoms: dict[Atom, Affine] = dict(atoms)
-        self.registers: dict[Register, Ref] = dict(registers or {})
-        self.lanes = lanes
-        self.varying: set[Atom] = set(varying)
-
-    def indices(self, index: tuple[Affine, ...]) -> tuple[Affine, ...]:
-        return tuple(position.substitute(self.atoms) for position in index)
-
-    def expression(self, expression: Expression) -> Expression:
-        match expression:
-            case Load(buffer=buffer, index=index):
-                return Load(buffer, self.indices(index))
-            case Ref(register=register, index=index):
-                found = self.registers.get(register)
-                if found is None:
-                    return Ref(register, self.indices(index))
-                return Ref(found.register, found.index + self.indices(index))
-            case Index(value=value, dtype=dtype):
-                return Index(value.substitute(self.atoms), dtype)
-            case Apply(op=op, args=args, dtype=dtype):
-                return Apply(op, tuple(self.expression(arg) for arg in args), dtype)
-            case Fold(op=op, register=register):
-                renamed = self.expression(register)
-                assert isinstance(renamed, Ref)
-                return Fold(op, renamed)
-            case _:
-                return expression
-
-    def body(self, statements: Sequence[Statement]) -> tuple[Statement, ...]:
-        return tuple(self.statement(statement) for statement in statements)
-
-    def statement(self, statement: Statement) -> Statement:
-        match statement:
-            case For():
-                return replace(statement, body=self.body(statement.body))
-            case Let(register, value, index):
-                return self._let(register, value, index)
-            case Update(register, op, value, index):
-                target = self.registers.get(register, Ref(register))
-                new = self.expression(value)
-                return Update(target.register, op, new, target.index + self.indices(index))
-            case Store(buffer, index, value):
-                return Store(buffer, self.indices(index), self.expression(value))
-            case Check(condition, code):
-                return Check(self.expression(condition), code)
-            case Transpose(register):
-                return Transpose(self.registers.get(register, Ref(register)).register)
-            case _:
-                return statement
-
-    def _let(self, register: Register, value: Expression, index: tuple[Affine, ...]) -> Let:
-        new_value = self.expression(value)
-        if register not in self.registers:
-            lanes = register.lanes
-            if depends_on(new_value, self.varying):
-                lanes = max(lanes, self.lanes)
-            new = replace(register, lanes=lanes)
-            if lanes > 1:
-                self.varying.add(new)
-            self.registers[register] = Ref(new)
-            self.atoms[register] = affine(new)
-        found = self.registers[register]
-        return Let(found.register, new_value, found.index + self.indices(index))
 
 
 def depends_on(expression: Expression, atoms: set[Atom]) -> bool:

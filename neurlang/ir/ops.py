@@ -205,5 +205,7 @@ OPS: dict[str, Op] = {
     )
 }
 
+# Views that show every element of theirs where it lies: the index says where.
+PURE_VIEWS = ("transpose", "broadcast", "slice", "window", "reshape")
 CUMULATIVE = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
 SCATTER_MODES = ("set", "add", "mul", "max", "min")

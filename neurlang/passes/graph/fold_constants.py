@@ -8,7 +8,7 @@ import numpy as np
 
 from neurlang.ir.graph import Graph, Node, is_splat, make_constant, rebuild, with_args
 from neurlang.ir.interpret import evaluate_node
-from neurlang.ir.ops import OPS
+from neurlang.ir.ops import OPS, PURE_VIEWS
 from neurlang.ir.types import Type
 
 LARGEST = 64  # elements of a constant that is worth keeping in the graph
@@ -32,7 +32,7 @@ def _fold(node: Node, args: tuple[Node, ...]) -> Node:
         return new
     if node.kind == "map" and node.op in EXACT and all(map(is_splat, args)):
         return make_constant(_scalar(node, args), node.type, node.where)
-    if node.op in ("reshape", "transpose", "broadcast", "slice", "window") and is_splat(args[0]):
+    if node.op in PURE_VIEWS and is_splat(args[0]):
         return make_constant(args[0].attrs["value"], node.type, node.where)
     small = node.type.size <= LARGEST and all(arg.type.size <= LARGEST for arg in args)
     if small and (node.op in EXACT or (node.kind == "view" and node.op != "dot")):

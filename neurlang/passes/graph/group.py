@@ -30,7 +30,7 @@ from neurlang.ir.access import (
 )
 from neurlang.ir.graph import Graph, Node
 from neurlang.ir.loops import ZERO, Affine
-from neurlang.ir.ops import OPS
+from neurlang.ir.ops import OPS, PURE_VIEWS
 from neurlang.ir.text import node_names
 from neurlang.ir.types import Shape
 
@@ -40,7 +40,6 @@ SMALL_WORK = 1 << 15  # elements below which a kernel without outer axes may do 
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
 LEAST_DEPTH = 3  # where k is several loops, the innermost one has as many steps
 LEAST_COLUMNS = 8  # and the loop over columns as many
-PURE_VIEWS = ("transpose", "broadcast", "slice", "window", "reshape")
 OWN_KERNEL = ("dot", "scatter", "update", "sort", "argsort", "cumulative")
 
 

@@ -21,7 +21,6 @@ from neurlang.ir.loops import (
     Load,
     Ref,
     Register,
-    Rewriter,
     Statement,
     Store,
     Update,
@@ -33,6 +32,7 @@ from neurlang.ir.loops import (
     registers_in,
     updated_in,
 )
+from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.trees import compensated, finished_sum, literal_of, tree, two_sum
 

@@ -10,7 +10,6 @@ from neurlang.ir.loops import (
     For,
     Kernel,
     Load,
-    Rewriter,
     Statement,
     Store,
     affine,
@@ -20,6 +19,7 @@ from neurlang.ir.loops import (
     updated_in,
     walk,
 )
+from neurlang.ir.rewriter import Rewriter
 
 
 def fuse(kernel: Kernel) -> Kernel:

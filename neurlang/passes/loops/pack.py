@@ -16,7 +16,6 @@ from neurlang.ir.loops import (
     Let,
     Literal,
     Load,
-    Rewriter,
     Statement,
     Store,
     Var,
@@ -25,6 +24,7 @@ from neurlang.ir.loops import (
     needed,
     registers_of,
 )
+from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.types import Shape
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.products import Tile, factors, multiply_add, tile_of

@@ -17,7 +17,6 @@ from neurlang.ir.loops import (
     Let,
     Load,
     Register,
-    Rewriter,
     Statement,
     Var,
     affine,
@@ -27,6 +26,7 @@ from neurlang.ir.loops import (
     registers_in,
     updated_in,
 )
+from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
 
 

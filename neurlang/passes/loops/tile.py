@@ -12,7 +12,6 @@ from neurlang.ir.loops import (
     For,
     Kernel,
     Load,
-    Rewriter,
     Statement,
     Store,
     Var,
@@ -21,6 +20,7 @@ from neurlang.ir.loops import (
     parts,
     walk,
 )
+from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.choose import TileShape
 from neurlang.passes.loops.products import PlainProduct, plain_product

@@ -14,12 +14,12 @@ from neurlang.ir.loops import (
     For,
     Let,
     Load,
-    Rewriter,
     Statement,
     Store,
     Var,
     affine,
 )
+from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops.choose import TileShape
 from neurlang.passes.loops.products import PlainProduct, Tile, chain, multiply_add, strips
 

@@ -18,7 +18,6 @@ from neurlang.ir.loops import (
     Load,
     Ref,
     Register,
-    Rewriter,
     Statement,
     Store,
     Transpose,
@@ -28,6 +27,7 @@ from neurlang.ir.loops import (
     expressions_of,
     parts,
 )
+from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.types import BOOL
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.products import strips, tile_of

@@ -17,13 +17,13 @@ from neurlang.ir.loops import (
     Load,
     Ref,
     Register,
-    Rewriter,
     Statement,
     Store,
     Update,
     Var,
     affine,
 )
+from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.products import Tile, factors, multiply_add, nest, tile_of
 

@@ -26,7 +26,6 @@ from neurlang.ir.loops import (
     Load,
     Ref,
     Register,
-    Rewriter,
     Statement,
     Store,
     Update,
@@ -36,6 +35,7 @@ from neurlang.ir.loops import (
     updated_in,
     walk,
 )
+from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.columns import vectorize_columns
 from neurlang.passes.loops.trees import compensated, finished_sum, literal_of, two_sum
