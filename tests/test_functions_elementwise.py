@@ -30,16 +30,16 @@ ROUNDED = """
     log10 log1p log2 logaddexp logaddexp2 sin sinc sinh tan tanh power float_power
 """.split()
 UNARY = """
-    absolute arccos arccosh arcsin arcsinh arctan arctanh cbrt ceil cos cosh degrees exp exp2 expm1
-    fabs fix floor invert isfinite isinf isnan isneginf isposinf log log10 log1p log2 logical_not
-    nan_to_num negative positive radians reciprocal rint round sign signbit sin sinc sinh sqrt
-    square tan tanh trunc
+    absolute arccos arccosh arcsin arcsinh arctan arctanh bitwise_count cbrt ceil cos cosh degrees
+    exp exp2 expm1 fabs fix floor invert isfinite isinf isnan isneginf isposinf log log10 log1p log2
+    logical_not nan_to_num negative positive radians reciprocal rint round sign signbit sin sinc
+    sinh spacing sqrt square tan tanh trunc
 """.split()
 BINARY = """
     add arctan2 bitwise_and bitwise_or bitwise_xor copysign divide equal float_power floor_divide
-    fmax fmin fmod greater greater_equal heaviside hypot left_shift less less_equal logaddexp
-    logaddexp2 logical_and logical_or logical_xor maximum minimum multiply nextafter not_equal power
-    remainder right_shift subtract
+    fmax fmin fmod gcd greater greater_equal heaviside hypot lcm left_shift less less_equal
+    logaddexp logaddexp2 logical_and logical_or logical_xor maximum minimum multiply nextafter
+    not_equal power remainder right_shift subtract
 """.split()
 
 
@@ -238,6 +238,28 @@ def test_astype(source: str) -> None:
         found = nl.astype(asarray(x), target)
         assert found.dtype == expected.dtype
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["modf", "frexp"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parts_of_floats(name: str, dtype: str) -> None:
+    values = samples(dtype)
+    if dtype in FLOATS:
+        limits = np.finfo(dtype)
+        more = [limits.max, limits.tiny, limits.tiny / 3, limits.smallest_subnormal, 0.99999, -7.5]
+        random = np.random.default_rng(0).normal(0, 1, 500) * 10.0 ** np.linspace(-40, 36, 500)
+        values = np.concatenate([values, np.array(more, dtype), random.astype(dtype)])
+    if getattr(np, name)(values)[0].dtype == np.float16:
+        with pytest.raises(DTypeError):
+            getattr(nl, name)(asarray(values))
+        return
+    for part, wanted in zip(getattr(nl, name)(asarray(values)), getattr(np, name)(values)):
+        found = np.asarray(part)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+        if wanted.dtype.kind == "f":
+            numbers = ~np.isnan(wanted)
+            np.testing.assert_array_equal(np.signbit(found)[numbers], np.signbit(wanted)[numbers])
 
 
 def test_divmod() -> None:

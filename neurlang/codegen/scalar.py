@@ -8,6 +8,7 @@ from typing import Any
 from neurlang.codegen.convert import emit_cast, llvm_type, memory_type
 from neurlang.codegen.mathlib import FUNCTIONS
 from neurlang.codegen.scalar_integer import (
+    emit_gcd,
     emit_multiply_add,
     emit_negative,
     emit_not,
@@ -16,6 +17,7 @@ from neurlang.codegen.scalar_integer import (
     emit_signed_abs,
     emit_signed_floor_div,
     emit_signed_fmod,
+    emit_signed_gcd,
     emit_signed_mod,
     emit_signed_shift_right,
     emit_signed_sign,
@@ -161,6 +163,7 @@ INTEGER: dict[str, Emitter] = {
     "xor": _binary("xor"),
     "pow": emit_power,
     "shift_left": emit_shift_left,
+    "popcount": _intrinsic("ctpop"),
     "where": _where,
 }
 
@@ -170,6 +173,7 @@ SIGNED: dict[str, Emitter] = {
     "floor_div": emit_signed_floor_div,
     "mod": emit_signed_mod,
     "fmod": emit_signed_fmod,
+    "gcd": emit_signed_gcd,
     "max": _intrinsic("smax"),
     "min": _intrinsic("smin"),
     "less": _compare_integers("slt"),
@@ -183,6 +187,7 @@ UNSIGNED: dict[str, Emitter] = {
     "floor_div": emit_unsigned_floor_div,
     "mod": emit_unsigned_mod,
     "fmod": emit_unsigned_mod,
+    "gcd": emit_gcd,
     "max": _intrinsic("umax"),
     "min": _intrinsic("umin"),
     "less": _compare_integers("ult"),

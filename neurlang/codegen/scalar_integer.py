@@ -65,6 +65,51 @@ def emit_power(writer: Writer, a: Value, b: Value) -> Value:
     return product
 
 
+# common divisors
+
+
+def emit_signed_gcd(writer: Writer, a: Value, b: Value) -> Value:
+    """Of the magnitudes, as unsigned integers: that of the least integer wraps to itself."""
+    return emit_gcd(writer, emit_signed_abs(writer, a), emit_signed_abs(writer, b))
+
+
+def emit_gcd(writer: Writer, a: Value, b: Value) -> Value:
+    """Greatest common divisors of unsigned integers, of all lanes at once.
+
+    The smaller of two odd numbers stays, their difference loses its factors of two, until it is 0
+    in every lane: the binary algorithm, which never divides (J. Stein, Computational problems
+    associated with Racah algebra, J. Comput. Phys. 1, 1967).
+    """
+    zero, one = writer.constant(0, a), writer.constant(1, a)
+    both_zero = writer.icmp("eq", writer.or_(a, b), zero)
+    a, b = (  # gcd(a, 0) = gcd(a, a); gcd(1, 1) in place of gcd(0, 0)
+        writer.select(both_zero, one, writer.select(writer.icmp("eq", x, zero), y, x))
+        for x, y in ((a, b), (b, a))
+    )
+    twos = _trailing_zeros(writer, writer.or_(a, b))
+    a = writer.lshr(a, _trailing_zeros(writer, a))
+    origin, loop, done = writer.block, writer.label("subtract"), writer.label("divided")
+    writer.branch(loop)
+    writer.start_block(loop)
+    odd, other = writer.phi(a.type), writer.phi(a.type)
+    stripped = writer.lshr(other[0], _trailing_zeros(writer, other[0]))
+    smaller = writer.intrinsic("umin", odd[0], stripped)
+    larger = writer.intrinsic("umax", odd[0], stripped)
+    unequal = writer.icmp("ne", odd[0], stripped)
+    difference = writer.select(unequal, writer.sub(larger, smaller), smaller)
+    writer.set_phi(odd, [(a, origin), (smaller, loop)])
+    writer.set_phi(other, [(b, origin), (difference, loop)])
+    writer.branch_if(any_lane(writer, unequal), loop, done)
+    writer.start_block(done)
+    return writer.select(both_zero, zero, writer.shl(smaller, twos))
+
+
+def _trailing_zeros(writer: Writer, a: Value) -> Value:
+    """How many zeros follow the lowest bit of a number that is not 0."""
+    below = writer.and_(emit_not(writer, a), writer.sub(a, writer.constant(1, a)))
+    return writer.intrinsic("ctpop", below)
+
+
 # division
 
 

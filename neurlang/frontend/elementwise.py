@@ -37,6 +37,12 @@ from neurlang.frontend.dispatch import (
     primitive,
     unary,
 )
+from neurlang.frontend.float_parts import frexp as frexp
+from neurlang.frontend.float_parts import modf as modf
+from neurlang.frontend.float_parts import spacing as spacing
+from neurlang.frontend.integers import bitwise_count as bitwise_count
+from neurlang.frontend.integers import gcd as gcd
+from neurlang.frontend.integers import lcm as lcm
 from neurlang.frontend.powers import power as power
 from neurlang.frontend.powers import reciprocal_of, scaled_by_power_of_two, square_of
 from neurlang.ir.types import BOOL, FLOAT64, INT64, DType, Shape, check_dtype
@@ -478,18 +484,20 @@ def astype(x: Operand, dtype: Any, *, copy: bool = True) -> Array:
 abs = absolute
 acos, acosh, asin, asinh = arccos, arccosh, arcsin, arcsinh
 atan, atan2, atanh = arctan, arctan2, arctanh
-bitwise_invert, bitwise_left_shift, bitwise_right_shift = invert, left_shift, right_shift
+bitwise_invert = bitwise_not = invert
+bitwise_left_shift, bitwise_right_shift = left_shift, right_shift
 deg2rad, rad2deg = radians, degrees
 mod, pow, true_divide = remainder, power, divide
 
 __all__ = """
     abs absolute acos acosh add arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh
-    astype atan atan2 atanh bitwise_and bitwise_invert bitwise_left_shift bitwise_or
-    bitwise_right_shift bitwise_xor cbrt ceil clip copysign cos cosh deg2rad degrees divide divmod
-    equal erf erfc exp exp2 expm1 fabs fix float_power floor floor_divide fmax fmin fmod gelu
-    greater greater_equal heaviside hypot invert isfinite isinf isnan isneginf isposinf ldexp
-    left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not
-    logical_or logical_xor maximum minimum mod multiply nan_to_num negative nextafter not_equal
-    positive pow power rad2deg radians reciprocal relu remainder right_shift rint round sigmoid
-    sign signbit silu sin sinc sinh softplus sqrt square subtract tan tanh true_divide trunc where
+    astype atan atan2 atanh bitwise_and bitwise_count bitwise_invert bitwise_left_shift bitwise_not
+    bitwise_or bitwise_right_shift bitwise_xor cbrt ceil clip copysign cos cosh deg2rad degrees
+    divide divmod equal erf erfc exp exp2 expm1 fabs fix float_power floor floor_divide fmax fmin
+    fmod frexp gcd gelu greater greater_equal heaviside hypot invert isfinite isinf isnan isneginf
+    isposinf lcm ldexp left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2
+    logical_and logical_not logical_or logical_xor maximum minimum mod modf multiply nan_to_num
+    negative nextafter not_equal positive pow power rad2deg radians reciprocal relu remainder
+    right_shift rint round sigmoid sign signbit silu sin sinc sinh softplus spacing sqrt square
+    subtract tan tanh true_divide trunc where
 """.split()

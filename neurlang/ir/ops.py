@@ -52,6 +52,11 @@ def _shift_left(x: Any, count: Any) -> Any:
     return np.left_shift(x, count)
 
 
+def _popcount(x: Any) -> Any:
+    """NumPy counts the bits of |x|."""
+    return np.bitwise_count(x.view(f"u{x.dtype.itemsize}")).astype(x.dtype)
+
+
 def _pow(x: Any, y: Any) -> Any:
     """Integer powers by squaring modulo 2^bits, for which NumPy takes unsigned exponents.
 
@@ -132,6 +137,7 @@ MAPS = (
     _unary("trunc", np.trunc, "f", "x without its fraction"),
     _unary("round", np.rint, "f", "nearest integer, ties to even"),
     _unary("not", np.invert, "biu", "logical not of bools, complement of integers"),
+    _unary("popcount", _popcount, "iu", "how many bits are set", 4),
     Op("cast", "map", 1, None, "biuf", "attr", "the value in another dtype, as NumPy converts"),
     Op("bitcast", "map", 1, None, "iuf", "attr", "the same bits as another dtype of that width"),
     _binary("add", np.add, "iuf", "x + y"),
@@ -142,6 +148,7 @@ MAPS = (
     _binary("mod", np.mod, "iuf", "remainder with the sign of y, as Python", 12),
     _binary("fmod", np.fmod, "iuf", "remainder with the sign of x, as C", 12),
     _binary("pow", _pow, "iuf", "x to the y; integers wrap, and fail for y < 0", 60),
+    _binary("gcd", np.gcd, "iu", "greatest common divisor of |x| and |y|", 200),
     _binary("max", np.maximum, "iuf", "larger value; NaN wins"),
     _binary("min", np.minimum, "iuf", "smaller value; NaN wins"),
     _binary("atan2", np.arctan2, "f", "angle of the point (y, x)", 30),
