@@ -35,7 +35,7 @@ from neurlang.frontend.reductions import *
 from neurlang.frontend.signature import ShapeDtype
 from neurlang.inspect import explain, inspect
 from neurlang.ir.interpret import interpret
-from neurlang.jit import cache, jit
+from neurlang.jit import cache, jit, memory
 from neurlang.settings import options
 
 __version__ = "0.1.0"

@@ -13,7 +13,7 @@ import numpy as np
 import neurlang
 from neurlang.bench import TOLERANCE, largest_error, widest_float
 from neurlang.codegen.machine import Machine, host_machine
-from neurlang.codegen.pool import pool
+from neurlang.codegen.pool import memory, pool
 from neurlang.jit import JitFunction
 from neurlang.pipeline import disk_cache
 from neurlang.programs import PROGRAMS, NamedProgram
@@ -63,6 +63,8 @@ def examine() -> Iterator[Finding]:
     yield Finding("caches", _caches(machine))
     yield Finding("cores", f"{machine.cores} available to this process")
     yield Finding("threads", pool().describe())
+    results = memory()
+    yield Finding("results", "from NumPy's allocator" if results is None else results.describe())
     yield Finding("native entry", "available" if native_entry_available() else _NO_ENTRY)
     yield Finding("disk cache", _disk_cache())
 

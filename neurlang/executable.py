@@ -19,7 +19,7 @@ from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
 from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import EntrySignature
-from neurlang.codegen.pool import parallel_address
+from neurlang.codegen.pool import memory, parallel_address
 from neurlang.codegen.program import EXPORTS
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
@@ -46,6 +46,7 @@ from neurlang.runtime.call import (
     make_entry,
     native_entry_available,
 )
+from neurlang.runtime.memory import available, empty, is_pooled
 
 SCALAR_KINDS: dict[type, Kind] = {float: "float", int: "int", bool: "bool"}
 RELEASE_WORK = 1 << 16  # bytes of arguments and results from which a call gives up the GIL
@@ -63,10 +64,13 @@ class Executable:
     ) -> None:
         self.failures = code.failures
         self.types = [node.type for node in graph.outputs]
+        self.memory = memory()
         symbols = {"neurlang_parallel": parallel_address(), "neurlang_library": _library_address()}
         exports = list(EXPORTS)
         if entry is not None:
             symbols |= entry_symbols(entry)
+            if entry.pooled and self.memory is not None:
+                symbols |= self.memory.symbols()
             exports.append("entry")
         self.library: Library = link_object(code.object, exports, symbols)
         self.captured = [np.ascontiguousarray(a) for a in (*graph.captured, *code.captured)]
@@ -86,7 +90,7 @@ class Executable:
         """Call without the native entry: one array, or a tuple of them."""
         _raise_kept()
         inputs = [_as_memory(leaf) for leaf in leaves]
-        outputs = [np.empty(type.shape, type.dtype) for type in self.types]
+        outputs = [empty(type.shape, type.dtype, self.memory) for type in self.types]
         pointers = [array.ctypes.data for array in (*inputs, *outputs)]
         status = call_program(self.address, pointers)
         if status:
@@ -204,8 +208,9 @@ def entry_signature(
         kind: Kind = "array" if spec.scalar is None else SCALAR_KINDS[spec.scalar]
         inputs.append((str(param.dtype), param.shape, kind))
     outputs = tuple((str(node.dtype), node.shape) for node in graph.outputs)
+    pooled = available() and any(is_pooled(node.shape, node.dtype) for node in graph.outputs)
     traffic = sum(node.type.nbytes for node in (*graph.params, *graph.outputs))
-    return EntrySignature(tuple(inputs), outputs, result, traffic >= RELEASE_WORK)
+    return EntrySignature(tuple(inputs), outputs, result, traffic >= RELEASE_WORK, pooled)
 
 
 def compile_graph(

@@ -44,7 +44,17 @@ if TYPE_CHECKING:
     from neurlang.inspect import Explanation, Stages
     from neurlang.pipeline import Compilation
 
-__all__ = ["STAGES", "CacheInfo", "Compiled", "JitFunction", "Lowered", "Traced", "cache", "jit"]
+__all__ = [
+    "STAGES",
+    "CacheInfo",
+    "Compiled",
+    "JitFunction",
+    "Lowered",
+    "Traced",
+    "cache",
+    "jit",
+    "memory",
+]
 
 
 @functools.lru_cache(maxsize=1)
@@ -521,3 +531,23 @@ class _CacheControl:
 
 
 cache = _CacheControl()
+
+
+class _MemoryControl:
+    """`nl.memory`: the pool that keeps the memory of large results for the next ones."""
+
+    def clear(self) -> None:
+        """Return what the pool holds to the system; arrays that are in use stay."""
+        found = backend().memory()
+        if found is not None:
+            found.give_back()
+
+    def stats(self) -> dict[str, int]:
+        """Bytes that the pool holds and may hold, and how often it gave a result its memory."""
+        found = backend().memory()
+        if found is None:
+            return {"held": 0, "limit": 0, "reuses": 0}
+        return {name: int(getattr(found.state, name)) for name in ("held", "limit", "reuses")}
+
+
+memory = _MemoryControl()

@@ -34,11 +34,13 @@ from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.group import Plan, group
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.loops.parallelize import parallelize
+from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
 from neurlang.passes.loops.vectorize import vectorize
 from neurlang.passes.run import Budget, PassLog, run_passes
 from neurlang.runtime.cache import DiskCache, content_key, open_cache
+from neurlang.runtime.memory import available
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
 SECTIONS_VERSION = "2"  # of what store_code writes: entries of another version are not found
@@ -53,13 +55,14 @@ class Target:
     fusion: bool = True
     tile: int = 0
     fast_math: bool = False
+    pooled: bool = False  # whether large results are aligned to cache lines
 
     def texts(self) -> list[str]:
         """What a cached object depends on besides its graph."""
         return [
             self.machine.triple,
             self.machine.feature_text,
-            f"{self.machine.l1} {self.machine.l2}",
+            f"{self.machine.l1} {self.machine.l2} {self.machine.l3} {self.pooled}",
             f"{self.machine.vector_bits} {self.threads} {self.fusion} {self.tile} {self.fast_math}",
             f"{settings.get('bisect')}",
             *(apply.__name__ for apply in (*GRAPH_PASSES, *LOOP_PASSES)),
@@ -71,7 +74,8 @@ def current_target(threads: int | None = None, fast_math: bool = False) -> Targe
     machine = host_machine()
     machine = replace(machine, vector_bits=settings.get("vector_bits") or machine.vector_bits)
     chosen = threads or settings.get("threads") or available_cores()
-    return Target(machine, chosen, settings.get("fusion"), settings.get("tile"), fast_math)
+    fusion, tile = settings.get("fusion"), settings.get("tile")
+    return Target(machine, chosen, fusion, tile, fast_math, available())
 
 
 @dataclass
@@ -163,6 +167,8 @@ def schedule(
         on_kernel: Callable[[Kernel], Kernel]
         if apply in (tile, transpose, vectorize):
             on_kernel = partial(apply, machine=target.machine)
+        elif apply is stream:
+            on_kernel = partial(stream, machine=target.machine, aligned=target.pooled)
         elif apply is parallelize:
             on_kernel = partial(parallelize, tile=target.tile)
         else:

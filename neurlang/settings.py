@@ -117,6 +117,13 @@ OPTIONS: Mapping[str, Option] = {
             "0, 128, 256 or 512",
             "width of vectors; 0: the machine's",
         ),
+        Option(
+            "pool",
+            -1,
+            lambda value: value >= -1,
+            "an integer from -1",
+            "MiB of memory kept for large results; -1: a sixteenth of the machine's",
+        ),
         Option("tile", 0, _natural, "an integer from 0", "elements of a parallel chunk; 0: chosen"),
     )
 }

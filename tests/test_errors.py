@@ -727,7 +727,7 @@ def test_options() -> None:
         "there is no option 'foo'",
         "no option",
         "choose from disable_jit, dump, dump_dir, log, threads, cache, bisect, verify, fusion, "
-        "vector_bits, tile",
+        "vector_bits, pool, tile",
     ):
         nl.options(foo=1)  # no option
     what = "the option threads is 'abc'"

@@ -336,7 +336,7 @@ def test_a_system_that_gives_no_more_threads():
 
 @threaded
 def test_workers_that_park_on_a_condition_variable():
-    pool, code = native.compile_pool("condition")
+    pool, _, code = native.compile_pools("condition")
     KEPT.append(code)
     pool.survive_forks()
     pool.set_threads(3)
@@ -362,7 +362,7 @@ def test_workers_that_park_on_a_condition_variable():
 
 
 def test_a_pool_without_threads():
-    pool, _ = native.compile_pool("none")
+    pool, _, _ = native.compile_pools("none")
     pool.set_threads(4)
     pool.start()
     cells = np.zeros(10, np.int32)

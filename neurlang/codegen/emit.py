@@ -12,7 +12,15 @@ import itertools
 from collections.abc import Hashable, Sequence
 
 from neurlang.codegen.scalar import constant_value, emit_op, memory_type
-from neurlang.codegen.writer import Module, Value, Writer, constant, constant_vector, vector_type
+from neurlang.codegen.writer import (
+    BITS,
+    Module,
+    Value,
+    Writer,
+    constant,
+    constant_vector,
+    vector_type,
+)
 from neurlang.ir.loops import (
     Affine,
     Alloc,
@@ -50,8 +58,7 @@ def emit_kernel(module: Module, kernel: Kernel, threads: int) -> None:
     shared = _Shared(module, kernel, threads)
     function = _Function(shared, f"internal void @{kernel.name}(ptr %context)", None)
     function.body(kernel.body)
-    function.writer.ret()
-    function.writer.finish()
+    function.finish()
 
 
 class _Shared:
@@ -89,6 +96,7 @@ class _Function:
         self.lanes = 1
         self.mask: Value | None = None
         self.alone = False  # only the first lane is active
+        self.streams = False  # whether it has nontemporal stores
         self.bases: dict[Hashable, Value] = {}
         self._load_pointers()
 
@@ -113,6 +121,13 @@ class _Function:
     def _context(self, slot: int) -> Value:
         cell = self.writer.offset(Value("%context", "ptr"), slot, "ptr")
         return self.writer.load(cell, "ptr", 8)
+
+    def finish(self) -> None:
+        """End the function."""
+        if self.streams:
+            self.writer.line("fence seq_cst")
+        self.writer.ret()
+        self.writer.finish()
 
     # statements
 
@@ -286,8 +301,7 @@ class _Function:
             last = inner.writer.add(first, constant(loop.grain, "i64"))
             stop = inner.writer.intrinsic("smin", last, constant(loop.stop, "i64"))
             inner._repeat(loop, first, stop, masked=False)
-        inner.writer.ret()
-        inner.writer.finish()
+        inner.finish()
         claims = -(-loop.stop // loop.grain)
         arguments = [
             Value(f"@{name}", "ptr"),
@@ -446,12 +460,22 @@ class _Function:
             if stride == -1:
                 value = self._reversed(value)
                 mask = None if mask is None else self._reversed(mask)
-            if mask is None:
+            if store.nontemporal:
+                self._stream(value, pointer)
+            elif mask is None:
                 self.writer.store(value, pointer)
             else:
                 self.writer.masked_store(value, pointer, mask)
             return
         self._scatter(buffer, flat, stride, value)
+
+    def _stream(self, value: Value, pointer: Value) -> None:
+        """Past the caches: other threads see such stores in order only after a fence."""
+        size = value.lanes * BITS[value.scalar] // 8
+        self.writer.store(
+            value, pointer, size, f", !nontemporal {self.shared.module.nontemporal()}"
+        )
+        self.streams = True
 
     def _scatter(self, buffer: Buffer, flat: Affine, stride: int | None, value: Value) -> None:
         pointers = self._addresses(buffer, flat, stride)

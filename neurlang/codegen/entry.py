@@ -29,6 +29,7 @@ from neurlang.runtime.call import (
     dtype_class_symbol,
     dtype_symbol,
 )
+from neurlang.runtime.memory import is_pooled
 
 __all__ = ["ENTRY", "EntrySignature", "write_entry"]
 
@@ -193,10 +194,19 @@ class _EntryWriter:
         no_flags = constant(0, "i32")
         ndarray = self.imported("neurlang_ndarray")
         arguments = (ndarray, descriptor, rank, extents, _NULL, _NULL, no_flags, _NULL)
+        pooled = self.signature.pooled and is_pooled(shape, np.dtype(dtype))
+        before = self.set_handler(self.imported("neurlang_handler")) if pooled else _NULL
         array = writer.call("neurlang_new_array", "ptr", arguments)
+        if pooled:
+            writer.call_void("Py_DecRef", (self.set_handler(before),))
+            writer.call_void("Py_DecRef", (before,))
         self.go_on_if(writer.icmp("ne", array, _NULL), self.release_label())
         self.outputs.append(array)
         self.pass_pointer(self.field(array, ArrayHeader.data.offset, "ptr"))
+
+    def set_handler(self, handler: Value) -> Value:
+        """Say who allocates the data of new arrays; the result is a reference to who did."""
+        return self.writer.call("neurlang_set_handler", "ptr", (handler,))
 
     def run(self) -> Value:
         """Call the program; the result is its status, which is 0 from here on."""

@@ -1,4 +1,6 @@
-"""The worker pool as machine code: workers that spin, then park, and claim indices one by one.
+"""What every program shares, as machine code: the worker pool, and the pool of large results.
+
+Workers spin, then park, and claim indices one by one.
 
 `neurlang_parallel(body, context, count, limit)` runs `body(context, index, worker)` once for every
 index in 0..count and returns when all have run. The caller is worker 0; workers of the pool join
@@ -11,25 +13,59 @@ the pool is taken.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from neurlang import settings
 from neurlang.codegen.compile import Library, compile_object, link_object
 from neurlang.codegen.machine import host_machine
+from neurlang.codegen.memory_text import EXPORTS, memory_text
 from neurlang.codegen.pool_text import Parking, best_parking, pool_text
+from neurlang.runtime.memory import Memory, available, physical_memory
 from neurlang.runtime.threads import Pool
 
-# The library is kept for ever: workers live in its code, and llvmlite unloads nothing at exit.
-_made: dict[str, tuple[Pool, Library]] = {}
+POOL_SHARE = 16  # of the machine's memory one part in so many
+
+
+class Shared(NamedTuple):
+    """The pools of a process. The library is kept for ever: workers live in its code, and arrays
+    that die at exit call it; llvmlite unloads nothing there."""
+
+    workers: Pool
+    memory: Memory | None
+    library: Library
+
+
+_made: dict[str, Shared] = {}
+
+
+def _shared() -> Shared:
+    """This process's pools, compiled at the first call."""
+    if "pools" not in _made:
+        made = compile_pools(best_parking())
+        # Two threads may compile at once: one of the two wins, and nobody has used the other.
+        # No lock, because a child forked while another thread held it would wait for ever.
+        if _made.setdefault("pools", made) is made:
+            made.workers.survive_forks()
+    return _made["pools"]
 
 
 def pool() -> Pool:
-    """This process's pool, compiled at the first call."""
-    if "pool" not in _made:
-        made, library = compile_pool(best_parking())
-        # Two threads may compile at once: one of the two wins, and nobody has used the other.
-        # No lock, because a child forked while another thread held it would wait for ever.
-        if _made.setdefault("pool", (made, library))[0] is made:
-            made.survive_forks()
-    return _made["pool"][0]
+    """The worker pool."""
+    return _shared().workers
+
+
+def memory() -> Memory | None:
+    """The pool of large results, as large as NEURLANG_POOL says now; None where there is none."""
+    found = _shared().memory
+    if found is not None:
+        found.state.limit = pool_limit()
+    return found
+
+
+def pool_limit() -> int:
+    """Bytes that the pool of large results may hold."""
+    chosen = settings.get("pool")
+    return physical_memory() // POOL_SHARE if chosen < 0 else chosen << 20
 
 
 def parallel_address() -> int:
@@ -54,12 +90,16 @@ def thread_count() -> int:
     return pool().threads
 
 
-def compile_pool(parking: Parking) -> tuple[Pool, Library]:
-    """A new pool, and its code, which must be kept for ever once the pool has been used."""
+def compile_pools(parking: Parking) -> Shared:
+    """New pools, and their code, which must be kept for ever once they have been used."""
     names = ["neurlang_parallel"]
     if parking != "none":
         names += ["neurlang_start_workers", "neurlang_pool"]
-    library = link_object(compile_object(pool_text(parking)), names)
-    made = Pool([library[name] for name in names], parking)
-    made.set_threads(settings.get("threads") or host_machine().cores)
-    return made, library
+    text, large = pool_text(parking), EXPORTS if available() else ()
+    if large:
+        text += memory_text()
+    library = link_object(compile_object(text), [*names, *large])
+    workers = Pool([library[name] for name in names], parking)
+    workers.set_threads(settings.get("threads") or host_machine().cores)
+    memory = Memory({name: library[name] for name in large}, pool_limit()) if large else None
+    return Shared(workers, memory, library)

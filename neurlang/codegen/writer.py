@@ -93,6 +93,7 @@ class Module:
         self.functions: list[str] = []
         self.declarations: dict[str, str] = {}
         self.constants: dict[str, str] = {}
+        self.metadata: dict[str, str] = {}
 
     def declare(self, name: str, result: str, arguments: Iterable[str]) -> None:
         """Declare an external function or an intrinsic, once."""
@@ -105,12 +106,18 @@ class Module:
         name = self.constants.setdefault(body, f"@table{len(self.constants)}")
         return Value(name, "ptr")
 
+    def nontemporal(self) -> str:
+        """The metadata node that makes stores nontemporal."""
+        self.metadata["!0"] = "!{i32 1}"
+        return "!0"
+
     def text(self) -> str:
         tables = [
             f"{name} = private unnamed_addr constant {body}, align 64"
             for body, name in self.constants.items()
         ]
-        parts = [*tables, *self.globals, *self.declarations.values(), *self.functions]
+        metadata = [f"{name} = {body}" for name, body in self.metadata.items()]
+        parts = [*tables, *self.globals, *self.declarations.values(), *self.functions, *metadata]
         return "\n".join(parts) + "\n"
 
 

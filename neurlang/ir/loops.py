@@ -297,11 +297,12 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Write an element of a buffer."""
+    """Write an element of a buffer; `nontemporal` past the caches, by whole aligned vectors."""
 
     buffer: Buffer
     index: tuple[Affine, ...]
     value: Expression
+    nontemporal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +338,8 @@ class Kernel:
     vectors), `columns` (the loops around them do), `product` (three plain loops), `packed` and
     `tiles` (a product's tiles, which want their right operand packed, or have what they need),
     `scan` (only the outer loops are free), `serial` (innermost loops become vectors, the others
-    keep their order) or `fixed` (every loop keeps its order).
+    keep their order) or `fixed` (every loop keeps its order). `final` are outputs that no later
+    kernel reads.
     """
 
     name: str
@@ -346,6 +348,7 @@ class Kernel:
     body: tuple[Statement, ...]
     notes: tuple[str, ...] = field(default=())
     schedule: str = "rows"
+    final: frozenset[Buffer] = frozenset()
 
     def with_body(self, body: Sequence[Statement]) -> Kernel:
         return replace(self, body=tuple(body))

@@ -100,9 +100,10 @@ def statement_lines(statement: Statement, depth: int) -> list[str]:
             symbol = "" if op == "set" else INFIX.get(op, op + " ")
             text = expression_text(value)
             return [f"{space}{register}{index_text(index)} {symbol.strip()}= {text}"]
-        case Store(buffer=buffer, index=index, value=value):
+        case Store(buffer, index, value, nontemporal):
             target = f"{buffer}{index_text(index) or '[]'}"
-            return [f"{space}{target} = {expression_text(value)}"]
+            past = "nontemporal " if nontemporal else ""
+            return [f"{space}{past}{target} = {expression_text(value)}"]
         case Alloc(buffer=buffer):
             return [f"{space}{buffer.declared}    # scratch, {buffer.nbytes} bytes"]
         case Transpose(register=register):

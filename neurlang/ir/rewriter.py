@@ -83,8 +83,8 @@ class Rewriter:
                 target = self.registers.get(register, Ref(register))
                 new = self.expression(value)
                 return Update(target.register, op, new, target.index + self.indices(index))
-            case Store(buffer, index, value):
-                return Store(buffer, self.indices(index), self.expression(value))
+            case Store(buffer, index, value, nontemporal):
+                return Store(buffer, self.indices(index), self.expression(value), nontemporal)
             case Check(condition, code):
                 return Check(self.expression(condition), code)
             case Transpose(register):

@@ -108,6 +108,7 @@ class _Lowering:
             }
             steps.extend(self._steps(group, targets, len(steps)))
             self.buffers.update(targets)
+        steps = _with_final(steps, {*self.outputs.values(), *self.places})
         count = len(self.graph.params) - len(self.graph.captured)
         params = [self.buffers[param] for param in self.graph.params]
         offsets, size = place_temporaries(steps, self._temporaries(steps))
@@ -236,6 +237,17 @@ def _kernel(
     outputs = tuple(buffer for buffer in written if buffer not in scratch)
     inputs = tuple(buffer for buffer in read if buffer not in scratch and buffer not in written)
     return Kernel(name, inputs, outputs, tuple(body), notes, schedule)
+
+
+def _with_final(steps: Sequence[Step], results: set[Buffer]) -> list[Step]:
+    """Each kernel knows which of its outputs only the caller reads."""
+    free = results - {buffer for step in steps for buffer in step.inputs}
+    return [
+        replace(step, final=frozenset(free.intersection(step.outputs)))
+        if isinstance(step, Kernel)
+        else step
+        for step in steps
+    ]
 
 
 def place_temporaries(

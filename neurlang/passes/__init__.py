@@ -14,6 +14,7 @@ from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
+from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
 from neurlang.passes.loops.unroll import unroll
@@ -39,7 +40,8 @@ LOOP_PASSES = (
     fuse,  # pieces of rows; after what wants its loops alone
     vectorize,
     unroll,  # vectors side by side, sums in registers
-    parallelize,  # last: it cuts what the others made
+    parallelize,  # after what makes loops: it cuts them
+    stream,  # last: it must know where every vector begins
 )
 
 # Without these the lowering has no kernel for some graphs: NEURLANG_BISECT never leaves them out.

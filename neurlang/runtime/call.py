@@ -50,6 +50,8 @@ class EntryMiss(Exception):
 class EntrySignature:
     """What one native entry accepts and returns; anything else goes to the Python dispatcher.
 
+    `pooled` says that large outputs come from the pool of `runtime.memory`.
+
     An input is (dtype name, shape, kind): kind "array" is exactly an ndarray of that dtype and
     shape, C-contiguous, aligned, in native byte order; "float", "int" and "bool" are exactly
     Python's, and the program reads them as f64, i64 and i8. An output is (dtype name, shape).
@@ -59,6 +61,7 @@ class EntrySignature:
     outputs: tuple[tuple[str, Shape], ...]
     result: Result = "single"
     release_gil: bool = False
+    pooled: bool = False
 
     def __post_init__(self) -> None:
         if self.result == "single" and len(self.outputs) != 1:
@@ -136,7 +139,7 @@ def native_entry_available() -> bool:
     swapped = known.astype(known.dtype.newbyteorder())
     arrays = (known, known.T, known[:, ::2], unaligned, swapped, bytes_)
     return (
-        _numpy_function(_TYPE_SLOT) == id(np.ndarray)
+        numpy_function(_TYPE_SLOT) == id(np.ndarray)
         and FloatHeader.from_address(id(fraction)).value == fraction
         and all(_header_tells(array) for array in arrays)
     )
@@ -170,7 +173,8 @@ def _numpy_table() -> Any:
     return ctypes.cast(get_pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
 
 
-def _numpy_function(slot: int) -> int:
+def numpy_function(slot: int) -> int:
+    """The address of a function in the table that NumPy publishes."""
     return int(_numpy_table()[slot])
 
 
@@ -182,8 +186,8 @@ def _common_symbols() -> Mapping[str, int]:
     }
     return {
         **functions,
-        "neurlang_new_array": _numpy_function(_NEW_FROM_DESCRIPTOR_SLOT),
-        "neurlang_return_array": _numpy_function(_RETURN_SLOT),
+        "neurlang_new_array": numpy_function(_NEW_FROM_DESCRIPTOR_SLOT),
+        "neurlang_return_array": numpy_function(_RETURN_SLOT),
         "neurlang_ndarray": id(np.ndarray),
         "neurlang_float": id(float),
         "neurlang_int": id(int),

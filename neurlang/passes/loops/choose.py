@@ -201,6 +201,19 @@ def panel_pitch(depth: int) -> int:
     return _multiple(depth, 16) + 16
 
 
+STREAMED = 1 << 20  # bytes of a result that is worth streaming
+
+
+def outgrows_cache(traffic: int, machine: Machine) -> bool:
+    """Whether what a kernel reads and writes does not stay in the last cache until it is used."""
+    return traffic > machine.l3
+
+
+def streams(nbytes: int) -> bool:
+    """Whether a result of such a kernel is worth nontemporal stores."""
+    return nbytes >= STREAMED
+
+
 SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64
