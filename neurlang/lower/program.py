@@ -13,7 +13,13 @@ from neurlang.ir.types import Type
 from neurlang.lower.contraction import lower_dot
 from neurlang.lower.elements import Failure, Scope
 from neurlang.lower.rows import lower_rows
-from neurlang.lower.single import lower_cumulative, lower_scatter, lower_update
+from neurlang.lower.single import (
+    lower_cumulative,
+    lower_scatter,
+    lower_scatter_in_parts,
+    lower_update,
+    scatter_parts,
+)
 from neurlang.passes.graph.group import Group, Plan, is_trailing
 
 ALIGNMENT = 64
@@ -199,6 +205,15 @@ class _Lowering:
     ) -> list[Step]:
         """Copy the base, then scatter into the copy: two kernels, for the loops differ."""
         (node,) = group.anchors
+        count = scatter_parts(node)
+        if count > 1:
+            copies = Buffer(f"copies{self.position[node]}", node.dtype, (count, *node.shape))
+            bodies = lower_scatter_in_parts(node, scope, targets[node], copies)
+            stages = zip(("_start", "", "_join"), bodies, ("rows", "scan", "rows"))
+            return [
+                _kernel(name + stage, body, scope, targets, (), schedule)
+                for stage, body, schedule in stages
+            ]
         copy, scatter = lower_scatter(node, scope, targets[node])
         schedule = "serial" if any(size > 1 for size in node.shape[1:]) else "fixed"
         return [

@@ -6,6 +6,7 @@ from neurlang.ir.access import Indices
 from neurlang.ir.graph import Node
 from neurlang.ir.identities import identity
 from neurlang.ir.loops import (
+    Affine,
     Apply,
     Buffer,
     Let,
@@ -19,6 +20,8 @@ from neurlang.ir.loops import (
 from neurlang.ir.ops import CUMULATIVE
 from neurlang.lower.elements import Block, Scope, checked_index
 from neurlang.lower.rows import nest, outer_loops
+from neurlang.passes.loops import choose
+from neurlang.passes.loops.trees import literal_of, tree
 
 
 def copy_node(node: Node, scope: Scope, target: Buffer) -> list[Statement]:
@@ -59,16 +62,60 @@ def lower_scatter(
     if not values.type.size:
         return copy, []
     at, outer = outer_loops([(0, size) for size in indices.shape])
+    return copy, nest(outer, _scattered(node, scope, target, at, ()))
+
+
+def _scattered(
+    node: Node, scope: Scope, target: Buffer, at: Indices, part: Indices
+) -> list[Statement]:
+    """One index, and the values that go there: into a part of the target, or the whole of it."""
+    base, indices, values = node.args
     rest, inner = outer_loops([(0, size) for size in base.shape[1:]], "rst")
     block = Block(scope)
     (chosen,) = block.evaluate([(indices, at)])
-    place: Indices = (checked_index(block, node, chosen, base.shape[0]), *rest)
+    place: Indices = (*part, checked_index(block, node, chosen, base.shape[0]), *rest)
     element = Block(scope)
     (value,) = element.evaluate([(values, at + rest)])
     if node.attrs["mode"] != "set":
         value = Apply(node.attrs["mode"], (Load(target, place), value), node.dtype)
     body = nest(inner, [*element.statements, Store(target, place, value)])
-    return copy, nest(outer, [*block.statements, *body])
+    return [*block.statements, *body]
+
+
+def scatter_parts(node: Node) -> int:
+    """In how many parts a scatter is done, by the shapes alone; 1 where its order matters."""
+    base, indices, _ = node.args
+    combines = node.attrs["mode"] != "set"
+    if not combines or len(base.shape) != 1 or len(indices.shape) != 1 or not base.type.size:
+        return 1
+    return choose.scatter_parts(indices.type.size, base.type.size)
+
+
+def lower_scatter_in_parts(
+    node: Node, scope: Scope, target: Buffer, copies: Buffer
+) -> tuple[list[Statement], list[Statement], list[Statement]]:
+    """Neutral copies of the target; a range of indices into each; base and copies together.
+
+    The copies are combined as a tree, whoever made them: the result depends on shapes alone.
+    """
+    base, indices, _ = node.args
+    op = node.attrs["mode"]
+    count, size = copies.shape
+    index, loops = outer_loops([(0, count), (0, size)])
+    start = nest(loops, [Store(copies, index, literal_of(op, node.dtype))])
+    length, left = divmod(indices.shape[0], count)
+    (part, step), loops = outer_loops([(0, count), (0, length)])
+    middle = nest(loops, _scattered(node, scope, copies, (part * length + step,), (part,)))
+    if left:
+        (step,), loops = outer_loops([(0, left)])
+        at = step + count * length
+        middle += nest(loops, _scattered(node, scope, copies, (at,), (Affine(count - 1),)))
+    place, loops = outer_loops([(0, size)])
+    block = Block(scope)
+    (value,) = block.evaluate([(base, place)])
+    parts = [Load(copies, (Affine(number), *place)) for number in range(count)]
+    total = Apply(op, (value, tree(op, parts, node.dtype)), node.dtype)
+    return start, middle, nest(loops, [*block.statements, Store(target, place, total)])
 
 
 def lower_update(node: Node, scope: Scope, target: Buffer) -> list[Statement]:

@@ -10,6 +10,7 @@ from neurlang.passes.graph.merge_duplicates import merge_duplicates
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.graph.sink_views import sink_views
 from neurlang.passes.loops.collapse import collapse
+from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.pack import pack
@@ -38,6 +39,7 @@ LOOP_PASSES = (
     pack,  # operands as the tiles read them
     transpose,  # what lies across, in squares of vectors
     fuse,  # pieces of rows; after what wants its loops alone
+    distribute,  # before vectors are made: it leaves a loop that must stay serial
     vectorize,
     unroll,  # vectors side by side, sums in registers
     parallelize,  # after what makes loops: it cuts them

@@ -22,6 +22,7 @@ from neurlang.lower.program import lower, own_outputs
 from neurlang.passes import GRAPH_PASSES, LOOP_PASSES
 from neurlang.passes.graph.group import group
 from neurlang.passes.loops import choose
+from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
@@ -99,7 +100,7 @@ def values(kernel: Kernel, memory: Any) -> Any:
 
 
 def applied(apply: Callable[..., Kernel], kernel: Kernel, target: pipeline.Target) -> Kernel:
-    if apply in (tile, transpose, vectorize):
+    if apply in (tile, transpose, distribute, vectorize):
         return apply(kernel, target.machine)
     if apply is stream:
         return apply(kernel, target.machine, True)

@@ -201,6 +201,20 @@ def panel_pitch(depth: int) -> int:
     return _multiple(depth, 16) + 16
 
 
+SCATTER_BLOCK = 256  # elements whose places wait in scratch
+SCATTER_UNROLL = 4
+SCATTER_LONG = 1 << 16  # updates that are worth threads, and a copy of the target for each part
+SCATTER_PARTS = 16
+SCATTER_SHARE = 16  # updates for each element of a copy, which is cleared and added up
+
+
+def scatter_parts(updates: int, size: int) -> int:
+    """In how many parts, each with a copy of the target, updates are done; 1 for none."""
+    if updates < SCATTER_LONG:
+        return 1
+    return max(1, min(SCATTER_PARTS, updates // (SCATTER_SHARE * size)))
+
+
 STREAMED = 1 << 20  # bytes of a result that is worth streaming
 
 
