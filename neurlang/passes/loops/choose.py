@@ -116,12 +116,16 @@ def chunk(count: int, step: int, work_per_element: int, tile: int = 0) -> int:
     return max(step, wanted // step * step)
 
 
-DEPTH_UNROLL = 4  # most steps of k in one iteration
+DEPTH_UNROLL = 2  # most steps of k in one iteration
 INLINE_EPILOGUE = 12  # cost of what follows a product and is worth writing out for every vector
 MOST_ROWS = 14
+REACH = 5.5  # rows of a tile that hide the loads of its right operand
+LATENCY = 8  # multiply-adds in flight
+EDGE_COST = 0.01  # of one more piece of rows or columns: another copy of the code
 STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
 STREAM_DEPTH = 64
 STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
+DEPTH_STEP = 16  # ranges of k are multiples of it, so that unrolled steps come out even
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
 
 
@@ -153,24 +157,37 @@ def tile(
 ) -> TileShape:
     """The tile for an (rows, depth) by (depth, columns) product.
 
-    The accumulators fill the registers but for the right operand's vectors and two more. Where the
-    right operand is contiguous along its columns and fits in half of the second cache it is read in
-    place.
+    Where the right operand is contiguous along its columns and fits in half of the second cache it
+    is read in place.
     """
     width = sum_lanes(dtype, machine)
-    height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
     size = columns * depth * dtype.itemsize
+    height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
     across = vectors * width
     if side_by_side and size <= machine.l2 // 2:
         return TileShape(height, across, depth, columns)
     if side_by_side and rows <= STREAM_ROWS:
         block = _multiple(min(STREAM_BLOCK, -(-columns // 4)), across)
         return TileShape(height, across, STREAM_DEPTH, block, stream=True)
-    pieces = -(-depth // LONGEST_DEPTH)
-    piece = -(-depth // pieces)
+    piece = _even(depth, LONGEST_DEPTH, DEPTH_STEP)
     fits = machine.l2 // 2 // (piece * dtype.itemsize)
-    wanted = max(across, min(fits, -(-columns // 4)))
-    return TileShape(height, across, piece, _multiple(wanted, across), packed=True)
+    wanted = _multiple(max(across, min(fits, -(-columns // 4))), across)
+    return TileShape(height, across, piece, _even(columns, wanted, across), packed=True)
+
+
+def _even(count: int, longest: int, unit: int) -> int:
+    """A piece of `count`, a multiple of `unit` not above `longest`, so that pieces come out even.
+
+    An uneven last piece is another copy of all loops. Where up to half as many pieces more do not
+    help, there are as few as possible.
+    """
+    pieces = -(-count // longest)
+    if pieces == 1:
+        return count
+    for number in range(pieces, pieces * 3 // 2 + 1):
+        if count % (number * unit) == 0:
+            return count // number
+    return min(longest, _multiple(-(-count // pieces), unit))
 
 
 def _multiple(count: int, unit: int) -> int:
@@ -179,21 +196,38 @@ def _multiple(count: int, unit: int) -> int:
 
 
 def _accumulators(rows: int, columns: int, width: int, registers: int) -> tuple[int, int]:
-    """Rows and vectors of a tile: the least padding, then the fewest loads for each product."""
+    """Rows and vectors of a tile: those that need the fewest cycles, edges included.
+
+    The accumulators fill the registers but for the right operand's vectors and two more.
+    """
     best = (1, 1)
-    score: tuple[float, float] | None = None
-    rows = max(1, rows)
+    least: float | None = None
     needed = -(-columns // width)
     for vectors in range(1, min(4, needed) + 1):
-        height = max(1, min(MOST_ROWS, (registers - vectors - 3) // vectors, rows))
-        tiles = -(-rows // height)
-        height = -(-rows // tiles)
-        padded = tiles * height * -(-needed // vectors) * vectors
-        loads = 1 / height + 1 / vectors
-        found = (padded * (1 + loads / 4), loads)
-        if score is None or found < score:
-            best, score = (height, vectors), found
+        most = max(1, min(MOST_ROWS, (registers - vectors - 2) // vectors, rows))
+        for height in range(1, most + 1):
+            down, across = _pieces(rows, height), _pieces(needed, vectors)
+            cycles = sum(n * h * m * v * _cycles(h, v) for n, h in down for m, v in across)
+            found = cycles * (1 + EDGE_COST * (len(down) + len(across)))
+            if least is None or found < least:
+                best, least = (height, vectors), found
     return best
+
+
+def _pieces(count: int, size: int) -> list[tuple[int, int]]:
+    """How many pieces of which size make up a count: whole ones, and what is left."""
+    found = ((count // size, size), (1, count % size))
+    return [(number, piece) for number, piece in found if number and piece]
+
+
+def _cycles(height: int, vectors: int) -> float:
+    """Relative time of one multiply-add in a tile.
+
+    Vectors of the right operand come from the second cache, and serve as many multiply-adds as
+    the tile has rows; too few sums would wait for each other.
+    """
+    bound = max(1.0, REACH / height, LATENCY / (height * vectors))
+    return bound + (1 / height + 1 / vectors) / 4
 
 
 def panel_pitch(depth: int) -> int:

@@ -30,6 +30,7 @@ from neurlang.ir.loops import (
     Expression,
     For,
     Let,
+    Ref,
     Register,
     Statement,
     Store,
@@ -114,6 +115,15 @@ class PlainProduct:
             if isinstance(statement, Store) and statement.buffer.dtype == self.total.dtype:
                 return statement
         return None
+
+    @property
+    def ends_in_store(self) -> bool:
+        """Whether nothing follows the product but its store, where sums can wait, too."""
+        match self.after:
+            case (Store(value=Ref(register=total)) as store,) if total is self.total:
+                return store is self.partial
+            case _:
+                return False
 
 
 def plain_product(loop: For) -> PlainProduct | None:

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from neurlang.ir.access import Indices
 from neurlang.ir.loops import (
     Affine,
+    Apply,
     Atom,
     Buffer,
+    Expression,
     For,
+    Index,
     Let,
+    Literal,
     Load,
     Statement,
     Store,
@@ -20,6 +24,7 @@ from neurlang.ir.loops import (
     affine,
 )
 from neurlang.ir.rewriter import Rewriter
+from neurlang.ir.types import BOOL, INT64
 from neurlang.passes.loops.choose import TileShape
 from neurlang.passes.loops.products import PlainProduct, Tile, chain, multiply_add, strips
 
@@ -38,7 +43,8 @@ def tile_product(product: PlainProduct, shape: TileShape) -> list[Statement]:
 class Span:
     """A range of the outermost loop over k that one visit of a tile adds up.
 
-    There are `repeats` of them in a row.
+    There are `repeats` of them in a row. `first` says whether the first of all is among them,
+    `last` whether what follows the product is done at their end.
     """
 
     start: int
@@ -48,16 +54,17 @@ class Span:
     last: bool
 
 
-def _spans(depth: int, length: int) -> list[Span]:
-    """Ranges of k: the first, those between, the last, which may be shorter."""
+def _spans(depth: int, length: int, alike: bool) -> list[Span]:
+    """Ranges of k in as few loops as possible: each is another copy of the tiles.
+
+    The last one stands apart where it is shorter, or where it is not `alike`: what follows the
+    product is done there.
+    """
     count = -(-depth // length)
-    if count == 1:
-        return [Span(0, depth, 1, True, True)]
-    result = [Span(0, length, 1, True, False)]
-    if count > 2:
-        result.append(Span(length, length, count - 2, False, False))
+    if count == 1 or (alike and depth % length == 0):
+        return [Span(0, min(depth, length), count, True, True)]
     start = (count - 1) * length
-    return [*result, Span(start, depth - start, 1, False, True)]
+    return [Span(0, length, count - 1, True, False), Span(start, depth - start, 1, False, True)]
 
 
 class _Tiling:
@@ -69,17 +76,20 @@ class _Tiling:
         columns = self.product.columns.stop
         if columns <= self.shape.block:
             return self._block(Affine(), columns)
-        return strips("jc", columns, self.shape.block, self._block)
+        main = columns // self.shape.block * self.shape.block
+        result = strips("jc", main, self.shape.block, self._block)
+        if main < columns:  # without a loop of its own: its rows can be shared among threads
+            result += self._block(Affine(main), columns - main)
+        return result
 
     def _block(self, first: Affine, columns: int) -> list[Statement]:
         """Some columns: the ranges of k, one after the other."""
         outer, *inner = self.product.depth
         length = max(1, self.shape.depth // math.prod(loop.trips for loop in inner))
-        spans = _spans(outer.trips, length)
-        if len(spans) == 1:
-            return self._tiles(first, columns, spans[0], Affine())
         result: list[Statement] = []
-        for span in spans:
+        for span in _spans(outer.trips, length, self.product.ends_in_store):
+            if span.length == outer.trips:
+                return self._tiles(first, columns, span, Affine())
             stop = span.start + span.repeats * span.length
             var = Var("kc", span.start, stop - span.length)
             body = tuple(self._tiles(first, columns, span, affine(var)))
@@ -138,10 +148,15 @@ class _TileMaker:
         return {rows: self.row + r, columns: self.column + column}
 
     def _start(self, sums: Buffer, at: Indices, span: Span) -> list[Statement]:
-        if span.first:
-            return [Store(sums, at, self.product.zero)]
+        zero = self.product.zero
+        if span.first and span.repeats == 1:
+            return [Store(sums, at, zero)]
         waiting = self._waiting(at)
-        return [Store(sums, at, Load(waiting.buffer, waiting.index))]
+        value: Expression = Load(waiting.buffer, waiting.index)
+        if span.first:
+            is_first = Apply("equal", (Index(self.k, INT64), Literal(INT64.type(0), INT64)), BOOL)
+            value = Apply("where", (is_first, zero, value), sums.dtype)
+        return [Store(sums, at, value)]
 
     def _step(self, sums: Buffer, at: Indices, depth: Sequence[For]) -> list[Statement]:
         table = self._place(at)
