@@ -6,8 +6,8 @@
 
 Every library runs in a process of its own, on one core; a round asks each of them in turn, so that
 a change of the machine's speed meets all alike, and the least time of all rounds counts. Peers
-write to an array that they are given, where they can. "Ratio" is our time over the best peer's;
-the table begins with the worst.
+write to an array that they are given, where they can. "Ratio" is our time over the best peer's, 0
+where no peer has the function; the table begins with the worst.
 """
 
 from __future__ import annotations
@@ -236,7 +236,8 @@ def main() -> None:
         for dtype in options.dtypes:
             for low, high in RANGES[name]:
                 times = measure(peers, (name, dtype, low, high), options.rounds)
-                ratio = times["neurlang"] / min(times[k] for k in times if k != "neurlang")
+                others = [times[peer] for peer in times if peer != "neurlang"]
+                ratio = times["neurlang"] / min(others, default=math.inf)
                 rows.append((ratio, name, dtype, f"{low:g}..{high:g}", times))
     print_table(rows)
 
