@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import neurlang as nl
 from neurlang.codegen.compile import Library, compile_object, link_object
 from neurlang.codegen.machine import host_machine
 from neurlang.codegen.mathlib import FUNCTIONS, coefficients, pieces, tables
@@ -302,6 +303,19 @@ def test_same_bits_at_every_width(name: str, dtype: np.dtype) -> None:
     for lanes, bits in widths:
         got = bits_of(evaluate(name, *arguments, lanes=lanes, bits=bits))
         assert np.array_equal(got, expected), (lanes, bits)
+
+
+@np.errstate(over="ignore")
+def test_small_results_of_sigmoid_and_silu() -> None:
+    # Below the second bound silu multiplies a subnormal number, which has fewer digits.
+    for function, low in ((nl.sigmoid, -103), (nl.silu, -87)):
+        x = np.linspace(low, -80, 400, dtype=np.float32)
+        expected = 1 / (1 + np.exp(-x.astype(np.float64)))
+        if function is nl.silu:
+            expected = x * expected
+        got = nl.jit(lambda a, f=function: f(a))(x)
+        error = np.abs(got - expected) / np.spacing(np.abs(expected).astype(np.float32))
+        assert error.max() < 3
 
 
 @pytest.mark.parametrize("dtype", SCALAR)
