@@ -85,10 +85,10 @@ def alternating_extrema(errors: list[mpf], wanted: int) -> list[int]:
     return picks
 
 
-def fit(task: Fit) -> tuple[list[float], float]:
+def fit(task: Fit, grid: int = GRID) -> tuple[list[float], float]:
     """Rounded coefficients, lowest first, and the largest weighted error on the grid."""
     middle, radius = (mpf(task.low) + task.high) / 2, (mpf(task.high) - task.low) / 2
-    points = [middle - radius * mpmath.cospi(mpf(2 * i + 1) / (2 * GRID)) for i in range(GRID)]
+    points = [middle - radius * mpmath.cospi(mpf(2 * i + 1) / (2 * grid)) for i in range(grid)]
     weights = [task.weight(x) for x in points]
     least = task.least_weight * max(weights)
     weights = [max(w, least) for w in weights]
@@ -109,8 +109,6 @@ def fit(task: Fit) -> tuple[list[float], float]:
 
 LN2 = mpmath.log(2)
 HALF_LN2 = LN2 / 2 * mpf("1.0001")
-ROOT_LOW, ROOT_HIGH = mpmath.sqrt(2) / 2 - 1, mpmath.sqrt(2) - 1
-RATIO = (ROOT_HIGH / (1 + ROOT_HIGH / 2)) ** 2
 NEAR_ZERO = mpf(10) ** -12
 FAR = (mpf("27.3") - 4) / (mpf("27.3") + 4)
 
@@ -125,19 +123,9 @@ def square(u: mpf) -> mpf:
     return u
 
 
-def linear(x: mpf) -> mpf:
-    """The error is multiplied by x."""
-    return x
-
-
 def magnitude(x: mpf) -> mpf:
     """The error is multiplied by x, of either sign."""
     return abs(x)
-
-
-def cube(u: mpf) -> mpf:
-    """The error is multiplied by u^3."""
-    return u**3
 
 
 def cube_over(function: Function) -> Function:
@@ -169,17 +157,6 @@ def tail_of_tanh(u: mpf) -> mpf:
     """(tanh(x) - x) / x^3 with u = x^2."""
     x = mpmath.sqrt(u)
     return (mpmath.tanh(x) - x) / x**3
-
-
-def tail_of_log_ratio(u: mpf) -> mpf:
-    """(log((2 + v) / (2 - v)) - v) / v^3 with u = v^2."""
-    v = mpmath.sqrt(u)
-    return (2 * mpmath.atanh(v / 2) - v) / v**3
-
-
-def long_tail_of_log_ratio(u: mpf) -> mpf:
-    """What follows v + v^3 / 12 + v^5 / 80 in log((2 + v) / (2 - v)), over v^7, with u = v^2."""
-    return (tail_of_log_ratio(u) - mpf(1) / 12 - u / 80) / u**2
 
 
 def tail_of_cosh(u: mpf) -> mpf:
@@ -236,11 +213,6 @@ def exp2_weight(r: mpf) -> mpf:
     return r**2 / mpf(2) ** r
 
 
-def log_weight(f: mpf) -> mpf:
-    """The relative weight of tail_of_log."""
-    return f**2 / abs(mpmath.log1p(f))
-
-
 def tasks() -> dict[str, dict[str, Fit]]:
     """Every table, by name and precision."""
     span = (-HALF_LN2, HALF_LN2)
@@ -248,17 +220,6 @@ def tasks() -> dict[str, dict[str, Fit]]:
         "EXP_TAIL": {
             "float": Fit(tail_of_exp, *span, 5, exp_weight, "float", 3, 0.01),
             "double": Fit(tail_of_exp, *span, 10, exp_weight, "double", 3, 0.01),
-        },
-        "LOG_TAIL": {
-            "float": Fit(tail_of_log, ROOT_LOW, ROOT_HIGH, 9, log_weight, "float", 3, 0.01),
-            "double": Fit(tail_of_log, ROOT_LOW, ROOT_HIGH, 11, log_weight, "double", 3, 0.01),
-        },
-        "LOG_RATIO_TAIL": {
-            "double": Fit(tail_of_log_ratio, NEAR_ZERO, RATIO, 7, square, "double", 2),
-        },
-        "LONG_LOG_TAIL": {
-            "float": Fit(tail_of_log, ROOT_LOW, ROOT_HIGH, 13, log_weight, "double", 3, 0.01),
-            "double": Fit(long_tail_of_log_ratio, NEAR_ZERO**0.5, RATIO, 8, cube),
         },
         "EXP2_TAIL": {
             "float": Fit(tail_of_exp2, -0.5, 0.5, 5, exp2_weight, "float", 3, 0.01),
@@ -273,7 +234,6 @@ def tasks() -> dict[str, dict[str, Fit]]:
             "double": Fit(tail_of_sinh, NEAR_ZERO, HALF_LN2**2, 6, square, "double", 1),
         },
         "TANH_TAIL": {
-            "float": Fit(tail_of_tanh, NEAR_ZERO, 0.39, 5, cube_over(mpmath.tanh), "float", 1),
             "double": Fit(tail_of_tanh, NEAR_ZERO, 0.4, 12, cube_over(mpmath.tanh), "double", 1),
         },
         "EXPM1_TAIL": {
@@ -281,22 +241,15 @@ def tasks() -> dict[str, dict[str, Fit]]:
             "double": Fit(tail_of_exp, *span, 12, exp_weight, "double", 3, 0.01),
         },
         "ERF_TAIL": {
-            "float": Fit(tail_of_erf, NEAR_ZERO, 0.9, 7, erf_weight, "float", 4),
             "double": Fit(tail_of_erf, NEAR_ZERO, 0.9, 18, erf_weight, "double"),
         },
         "ERFC_RATE": {
-            "float": Fit(rate_of_erfc, 0.945, 4, 7, weight_of_rate, "float"),
             "double": Fit(rate_of_erfc, 0.945, 6, 18, weight_of_rate, "double"),
         },
         "ERFC": {
-            "float": Fit(rate_of_erfc, NEAR_ZERO, 10.1, 20, linear),
             "double": Fit(tail_of_scaled_erfc, -1, FAR, 23, magnitude, "double", 0, 0.01),
         },
-        "EXP2_WIDE": {
-            "float": Fit(lambda r: mpf(2) ** -r, -0.5, 0.5, 8, one),
-        },
         "EXP2_SHORT": {
-            "float": Fit(lambda r: mpf(2) ** -r, -0.5, 0.5, 7, one, "float"),
             "double": Fit(lambda r: mpf(2) ** -r, -0.5, 0.5, 12, one, "double"),
         },
     }

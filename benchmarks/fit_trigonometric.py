@@ -99,7 +99,6 @@ def tasks() -> dict[str, Fit]:
         "TAN_NUMERATOR": Fit(tangent_numerator, *eighth, 3, weight_of_tangent),
         "ASIN_SHORT": Fit(asin_tail, NEAR_ZERO, 0.25, 5, asin_weight, "float", 3),
         "ASIN": Fit(asin_tail, NEAR_ZERO, 0.25, 12, asin_weight, "double", 6),
-        "ATAN_SHORT": Fit(atan_tail, NEAR_ZERO, 0.25, 5, atan_weight, "float", 2),
         "ATAN": Fit(atan_tail, NEAR_ZERO, 0.25, 12, atan_weight, "double", 2),
     }
 

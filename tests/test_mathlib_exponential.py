@@ -14,15 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import neurlang as nl
 from neurlang.codegen.compile import Library, compile_object, link_object
 from neurlang.codegen.machine import host_machine
-from neurlang.codegen.mathlib import FUNCTIONS, coefficients
+from neurlang.codegen.mathlib import FUNCTIONS, coefficients, pieces, tables
+from neurlang.codegen.mathlib.error_function import ERF_ONE, ERFC_ZERO
+from neurlang.codegen.mathlib.exponential import TANH_ONE
+from neurlang.codegen.mathlib.lanes import look_up
 from neurlang.codegen.writer import Module, Value, Writer, vector_type
 
 Array = npt.NDArray[np.floating]
 SCALAR = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 FULL_LANES = {np.dtype(np.float32): 16, np.dtype(np.float64): 8}
 PADDING = 16
+PLAIN = 0  # in place of a register's width: no instruction that only some machines have
 SPECIAL = [
     *(0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, 8.0, -27.0, 1024.0, 1000.0),
     *(math.inf, -math.inf, math.nan, 1e30, -1e30, 1e-30, -1e-30, 1e-40, -1e-40, 5e-324, -5e-324),
@@ -48,13 +53,20 @@ UNARY: dict[str, Callable[[Array], Array]] = {
 }
 
 
+BY_CELLS = (
+    *("log", "log2", "log10", "log1p", "asinh", "acosh", "atanh"),
+    *("tanh", "erf", "erfc", "cbrt"),
+)
+
+
 @lru_cache(maxsize=256)
 def compiled(name: str, dtype: np.dtype, lanes: int, bits: int = 512) -> tuple[Library, int]:
     """The function as a loop over arrays, and its number of arguments."""
     scalar = SCALAR[dtype]
     arity = 2 if name == "pow" else 1
     inputs = [Value(f"%in{i}", "ptr") for i in range(arity)]
-    module = Module()
+    machine = host_machine() if bits in (512, PLAIN) else host_machine().limited_to(bits)
+    module = Module(frozenset() if bits == PLAIN else machine.present)
     writer = Writer(module, f"void @kernel(i64 %count, {', '.join(map(str, inputs))}, ptr %out)")
     loop, done = writer.label("loop"), writer.label("done")
     writer.branch(loop)
@@ -65,12 +77,11 @@ def compiled(name: str, dtype: np.dtype, lanes: int, bits: int = 512) -> tuple[L
     result = FUNCTIONS[name](writer, *arguments)
     writer.store(result, writer.offset(Value("%out", "ptr"), phi[0], scalar))
     following = writer.add(phi[0], writer.constant(lanes, "i64"))
-    writer.set_phi(phi, [(writer.constant(0, "i64"), "entry"), (following, loop)])
+    writer.set_phi(phi, [(writer.constant(0, "i64"), "entry"), (following, writer.block)])
     writer.branch_if(writer.icmp("ult", following, Value("%count", "i64")), loop, done)
     writer.start_block(done)
     writer.ret()
     writer.finish()
-    machine = host_machine() if bits == 512 else host_machine().limited_to(bits)
     return link_object(compile_object(module.text(), machine), ["kernel"]), arity
 
 
@@ -130,6 +141,55 @@ def test_float_ulp(name: str) -> None:
     error = np.abs(got[finite] - expected[finite]) / np.spacing(np.abs(rounded[finite]))
     assert error.max() <= 1.0
     assert np.array_equal(got[~finite], rounded[~finite], equal_nan=True)
+
+
+def cell_ends(name: str) -> Array:
+    """Floats next to the ends of the cells of a function's tables, and a few in between."""
+    ends: Array
+    match name:
+        case "tanh" | "erf" | "erfc":
+            span = {"tanh": TANH_ONE, "erf": ERF_ONE, "erfc": ERFC_ZERO}[name]["float"]
+            steps = np.outer(2.0 ** np.arange(-1, 3), 1 + np.arange(16) / 16).ravel()
+            ends = (steps - pieces.OFFSET) / pieces.STRETCH * span
+        case "log1p":
+            ends = np.concatenate([np.arange(32) / 32, -np.arange(32) / 64])
+        case "acosh" | "asinh" | "atanh":
+            s = 1 + np.arange(33) / 32
+            ends = {"acosh": np.cosh, "asinh": np.sinh, "atanh": np.tanh}[name](np.log(s))
+        case _:
+            ends = np.outer(2.0 ** np.arange(-4, 5), 1 + np.arange(32) / 32).ravel()
+    near = ends.astype(np.float32).view(np.int32)[:, None] + np.arange(-40, 41, dtype=np.int32)
+    return np.abs(near.ravel().view(np.float32)) if name != "log1p" else near.ravel().view("f4")
+
+
+@pytest.mark.parametrize("name", BY_CELLS)
+@np.errstate(all="ignore")
+def test_ends_of_cells(name: str) -> None:
+    x = cell_ends(name)
+    expected = UNARY[name](x.astype(np.float64))
+    rounded = expected.astype(np.float32)
+    got = evaluate(name, x)
+    finite = np.isfinite(rounded)
+    error = np.abs(got[finite] - expected[finite]) / np.spacing(np.abs(rounded[finite]))
+    assert error.max() <= 1.0
+    assert np.array_equal(got[~finite], rounded[~finite], equal_nan=True)
+    for bits in (256, PLAIN):
+        assert np.array_equal(bits_of(evaluate(name, x, lanes=8, bits=bits)), bits_of(got))
+
+
+@pytest.mark.parametrize("dtype", SCALAR)
+@np.errstate(all="ignore")
+def test_rare_arguments_leave_their_neighbours_alone(dtype: np.dtype) -> None:
+    random = np.random.default_rng(6)
+    x, y = random.uniform(0.1, 9, (2, 64)).astype(dtype)
+    expected = evaluate("pow", x, y)
+    for place, number in itertools.product((0, 5, 63), (0.0, -2.0, math.inf, math.nan)):
+        for changed in (0, 1):
+            arguments = [x.copy(), y.copy()]
+            arguments[changed][place] = math.inf if changed else number
+            got = evaluate("pow", *arguments)
+            others = np.arange(x.size) != place
+            assert np.array_equal(got[others], expected[others])
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -239,9 +299,60 @@ def test_same_bits_at_every_width(name: str, dtype: np.dtype) -> None:
         x = x.astype(dtype)
     arguments = (x, x[::-1].copy()) if name == "pow" else (x,)
     expected = bits_of(evaluate(name, *arguments))
-    for lanes, bits in ((1, 512), (2, 512), (4, 256), (8, 256), (16, 512), (1, 256)):
+    widths = ((1, 512), (2, 512), (4, 256), (8, 256), (16, 512), (1, 256), (4, 128), (16, PLAIN))
+    for lanes, bits in widths:
         got = bits_of(evaluate(name, *arguments, lanes=lanes, bits=bits))
         assert np.array_equal(got, expected), (lanes, bits)
+
+
+@np.errstate(over="ignore")
+def test_small_results_of_sigmoid_and_silu() -> None:
+    # Below the second bound silu multiplies a subnormal number, which has fewer digits.
+    for function, low in ((nl.sigmoid, -103), (nl.silu, -87)):
+        x = np.linspace(low, -80, 400, dtype=np.float32)
+        expected = 1 / (1 + np.exp(-x.astype(np.float64)))
+        if function is nl.silu:
+            expected = x * expected
+        got = nl.jit(lambda a, f=function: f(a))(x)
+        error = np.abs(got - expected) / np.spacing(np.abs(expected).astype(np.float32))
+        assert error.max() < 3
+
+
+@pytest.mark.parametrize("dtype", SCALAR)
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_look_up(dtype: np.dtype, size: int) -> None:
+    scalar, integer = SCALAR[dtype], f"i{8 * dtype.itemsize}"
+    table = np.random.default_rng(2).standard_normal(size).astype(dtype)
+    index = np.arange(-size, 64 - size).astype(f"i{dtype.itemsize}") * 7
+    for lanes, bits in itertools.product((1, 2, 4, 8, 16, 32), (512, 256, 128, PLAIN)):
+        machine = host_machine() if bits in (512, PLAIN) else host_machine().limited_to(bits)
+        module = Module(frozenset() if bits == PLAIN else machine.present)
+        writer = Writer(module, "void @kernel(ptr %index, ptr %out)")
+        for start in range(0, index.size, lanes):
+            place = writer.offset(Value("%index", "ptr"), start, integer)
+            found = writer.load(place, vector_type(integer, lanes))
+            number = look_up(writer, table.tolist(), found, scalar)
+            writer.store(number, writer.offset(Value("%out", "ptr"), start, scalar))
+        writer.ret()
+        writer.finish()
+        library = link_object(compile_object(module.text(), machine), ["kernel"])
+        out = np.empty(index.size, dtype)
+        kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(library["kernel"])
+        kernel(index.ctypes.data, out.ctypes.data)
+        assert np.array_equal(out, table[index % size]), (lanes, bits)
+
+
+def test_tables_are_reproducible() -> None:
+    pytest.importorskip("mpmath")
+    benchmarks = Path(__file__).parent.parent / "benchmarks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(benchmarks))
+        script = runpy.run_path(str(benchmarks / "fit_tables.py"))
+    for name in ("LOG10_CELLS", "CBRT_TAIL", "LONG_POW_ROOTS"):
+        expected = np.array(script["TABLES"][name]())
+        written = np.array(getattr(tables, name))
+        dtype = np.float64 if name.startswith("LONG") else np.float32
+        assert np.array_equal(written.astype(dtype), expected.astype(dtype)), name
 
 
 def test_coefficients_are_reproducible() -> None:

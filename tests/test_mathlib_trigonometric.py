@@ -17,6 +17,7 @@ import pytest
 from neurlang.codegen.compile import Library, compile_object, link_object
 from neurlang.codegen.machine import host_machine
 from neurlang.codegen.mathlib import trigonometric_coefficients as coefficients
+from neurlang.codegen.mathlib.inverse_trigonometric import ATAN_STEPS
 from neurlang.codegen.mathlib.trigonometric import TRIGONOMETRIC
 from neurlang.codegen.writer import Module, Value, Writer, vector_type
 
@@ -24,6 +25,7 @@ Array = npt.NDArray[np.floating]
 SCALAR = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 FULL_LANES = {np.dtype(np.float32): 16, np.dtype(np.float64): 8}
 PADDING = 16
+PLAIN = 0  # in place of a register's width: no instruction that only some machines have
 NUMPY: dict[str, Callable[..., Array]] = {
     "sin": np.sin,
     "cos": np.cos,
@@ -52,7 +54,8 @@ def compiled(name: str, dtype: np.dtype, lanes: int, bits: int = 512) -> Library
     """The function as a loop over arrays."""
     scalar = SCALAR[dtype]
     inputs = [Value(f"%in{i}", "ptr") for i in range(2 if name in BINARY else 1)]
-    module = Module()
+    machine = host_machine() if bits in (512, PLAIN) else host_machine().limited_to(bits)
+    module = Module(frozenset() if bits == PLAIN else machine.present)
     writer = Writer(module, f"void @kernel(i64 %count, {', '.join(map(str, inputs))}, ptr %out)")
     loop, done = writer.label("loop"), writer.label("done")
     writer.branch(loop)
@@ -68,7 +71,6 @@ def compiled(name: str, dtype: np.dtype, lanes: int, bits: int = 512) -> Library
     writer.start_block(done)
     writer.ret()
     writer.finish()
-    machine = host_machine() if bits == 512 else host_machine().limited_to(bits)
     return link_object(compile_object(module.text(), machine), ["kernel"])
 
 
@@ -172,6 +174,18 @@ def test_float_ulp(name: str) -> None:
     assert largest_ulp(evaluate(name, x), NUMPY[name](x.astype(np.float64))) <= 1.0
 
 
+@np.errstate(all="ignore")
+def test_ends_of_cells() -> None:
+    ends = np.arange(0, 17) / ATAN_STEPS
+    ends = np.concatenate([ends, 1 / ends[1:]]).astype(np.float32).view(np.int32)
+    x = np.abs((ends[:, None] + np.arange(-60, 61, dtype=np.int32)).ravel().view(np.float32))
+    assert largest_ulp(evaluate("atan", x), np.arctan(x.astype(np.float64))) <= 1.0
+    width = np.full_like(x, 0.7)
+    for a, b in ((x, width), (width, x)):
+        expected = np.arctan2(a.astype(np.float64), b.astype(np.float64))
+        assert largest_ulp(evaluate("atan2", a, b), expected) <= 1.0
+
+
 @pytest.mark.parametrize("name", BINARY)
 @np.errstate(all="ignore")
 def test_float_pair_ulp(name: str) -> None:
@@ -243,7 +257,8 @@ def test_same_bits_at_every_width(name: str, dtype: np.dtype) -> None:
         x = x.astype(dtype)
     arguments = (x, x[::-1].copy()) if name in BINARY else (x,)
     expected = bits_of(evaluate(name, *arguments, lanes=1))
-    for lanes, bits in ((2, 512), (4, 256), (8, 256), (8, 512), (16, 512), (1, 256)):
+    widths = ((2, 512), (4, 256), (8, 256), (8, 512), (16, 512), (1, 256), (4, 128), (16, PLAIN))
+    for lanes, bits in widths:
         got = bits_of(evaluate(name, *arguments, lanes=lanes, bits=bits))
         assert np.array_equal(got, expected), (lanes, bits)
 

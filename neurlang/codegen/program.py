@@ -28,7 +28,7 @@ EXPORTS = ("program", "release", "captured")
 
 def emit_program(program: Program, threads: int, machine: Machine) -> Module:
     """The module of a program; its kernels' parallel loops use at most `threads` workers."""
-    module = Module()
+    module = Module(machine.present)
     for step in program.steps:
         if isinstance(step, Kernel):
             emit_kernel(module, step, threads)

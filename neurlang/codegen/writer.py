@@ -86,9 +86,14 @@ def intrinsic_suffix(type: str) -> str:
 
 
 class Module:
-    """The text of one LLVM module: globals, functions, and the declarations they need."""
+    """The text of one LLVM module: globals, functions, and the declarations they need.
 
-    def __init__(self) -> None:
+    `features` are those of the machine it is for, by LLVM's names, that may choose instructions;
+    they never choose bits of a result.
+    """
+
+    def __init__(self, features: frozenset[str] = frozenset()) -> None:
+        self.features = features
         self.globals: list[str] = []
         self.functions: list[str] = []
         self.declarations: dict[str, str] = {}

@@ -16,13 +16,24 @@ def _gelu(x: Array) -> Array:
     return apply("mul", apply("mul", x, like(x, 0.5)), tail)
 
 
+def _logistic(x: Array) -> tuple[Array, Array]:
+    """Numerator and denominator: 1 / (1 + exp(-x)), or below 0 exp(x) / (1 + exp(x)).
+
+    The exponential cannot overflow, so that no small result is lost. A choice, and not an absolute
+    value, keeps the derivative at 0.
+    """
+    one, negative = like(x, 1), apply("less", x, like(x, 0))
+    power = apply("exp", apply("where", negative, x, apply("neg", x)))
+    return apply("where", negative, power, one), apply("add", one, power)
+
+
 def _sigmoid(x: Array) -> Array:
-    one = like(x, 1)
-    return apply("div", one, apply("add", one, apply("exp", apply("neg", x))))
+    return apply("div", *_logistic(x))
 
 
 def _silu(x: Array) -> Array:
-    return apply("div", x, apply("add", like(x, 1), apply("exp", apply("neg", x))))
+    numerator, denominator = _logistic(x)
+    return apply("div", apply("mul", x, numerator), denominator)
 
 
 def _softplus(x: Array) -> Array:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from neurlang.codegen.mathlib.error_function import ERROR_FUNCTION
 from neurlang.codegen.mathlib.exponential import EXPONENTIAL
+from neurlang.codegen.mathlib.inverse_hyperbolic import INVERSE_HYPERBOLIC
 from neurlang.codegen.mathlib.logarithm import LOGARITHM
 from neurlang.codegen.mathlib.power import POWER
 from neurlang.codegen.mathlib.trigonometric import TRIGONOMETRIC
@@ -18,6 +19,7 @@ from neurlang.codegen.writer import Value
 FUNCTIONS: dict[str, Callable[..., Value]] = {
     **EXPONENTIAL,
     **LOGARITHM,
+    **INVERSE_HYPERBOLIC,
     **POWER,
     **ERROR_FUNCTION,
     **TRIGONOMETRIC,

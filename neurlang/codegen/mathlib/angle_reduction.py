@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from neurlang.codegen.mathlib.common import (
     Pair,
-    any_lane,
     fast_two_sum,
     multiply_pairs,
+    replace_rare,
     rounding_shift,
 )
 from neurlang.codegen.mathlib.trigonometric_coefficients import (
@@ -66,19 +66,10 @@ def reduce_angle(writer: Writer, x: Value, grid: Grid) -> Reduction:
     huge = writer.fcmp("oge", writer.fabs(x), writer.constant(FAST_BOUND[x.scalar], x))
     reduce = reduce_small_float if x.scalar == "float" else reduce_small_double
     fast = reduce(writer, x, grid)
-    origin, slow, after = writer.block, writer.label("huge"), writer.label("reduced")
-    writer.branch_if(any_lane(writer, huge), slow, after)
-    writer.start_block(slow)
-    found = call_huge_reduction(writer, writer.fpext(x, "double"), grid)
-    chosen = [writer.select(huge, yes, no) for yes, no in zip(found, fast)]
-    writer.branch(after)
-    writer.start_block(after)
-    merged = []
-    for quick, rare in zip(fast, chosen):
-        phi = writer.phi(quick.type)
-        writer.set_phi(phi, [(quick, origin), (rare, slow)])
-        merged.append(phi[0])
-    return Reduction(*merged)
+    found = replace_rare(
+        writer, huge, fast, lambda: call_huge_reduction(writer, writer.fpext(x, "double"), grid)
+    )
+    return Reduction(*found)
 
 
 def nearest_count(writer: Writer, x: Value, grid: Grid) -> tuple[Value, Value]:

@@ -175,3 +175,25 @@ def any_lane(writer: Writer, mask: Value) -> Value:
         return mask
     bits = writer.value(f"bitcast {mask} to i{mask.lanes}", f"i{mask.lanes}")
     return writer.icmp("ne", bits, Value("0", bits.type))
+
+
+def replace_rare(
+    writer: Writer, rare: Value, values: Sequence[Value], compute: Callable[[], Sequence[Value]]
+) -> list[Value]:
+    """`values`, or in lanes that are `rare` what `compute` writes, skipped where no lane is.
+
+    The other lanes keep their values whatever their neighbours do.
+    """
+    origin, seldom, after = writer.block, writer.label("rare"), writer.label("after")
+    writer.branch_if(any_lane(writer, rare), seldom, after)
+    writer.start_block(seldom)
+    chosen = [writer.select(rare, yes, no) for yes, no in zip(compute(), values)]
+    end = writer.block
+    writer.branch(after)
+    writer.start_block(after)
+    merged = []
+    for usual, other in zip(values, chosen):
+        phi = writer.phi(usual.type)
+        writer.set_phi(phi, [(usual, origin), (other, end)])
+        merged.append(phi[0])
+    return merged

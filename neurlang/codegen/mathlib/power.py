@@ -4,98 +4,103 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from neurlang.codegen.mathlib.coefficients import EXP2_TAIL, EXP2_WIDE, LONG_LOG_TAIL
 from neurlang.codegen.mathlib.common import (
-    EXPONENT_BIAS,
     INFINITY,
     NAN,
     Pair,
     at_least,
     at_most,
-    divide_pairs,
     fast_two_sum,
-    multiply_pairs,
     polynomial,
-    power_from_bits,
+    replace_rare,
     replace_where,
     rounding_shift,
-    scale_by_power,
     two_product,
 )
-from neurlang.codegen.mathlib.logarithm import LOG2_E, split_exponent
+from neurlang.codegen.mathlib.lanes import (
+    exponent,
+    index_bits,
+    is_not_finite,
+    is_not_positive,
+    is_special,
+    look_up,
+    scale,
+    split_positive,
+)
+from neurlang.codegen.mathlib.logarithm import LOG2_E
+from neurlang.codegen.mathlib.tables import (
+    CBRT_CELLS,
+    CBRT_TAIL,
+    LONG_CBRT_CELLS,
+    LONG_CBRT_TAIL,
+    LONG_POW_CELLS,
+    LONG_POW_EXP2,
+    LONG_POW_ROOTS,
+    LONG_POW_TAIL,
+    POW_CELLS,
+    POW_EXP2,
+    POW_LOG2,
+)
 from neurlang.codegen.writer import Value, Writer
 
-LN2 = (0.6931471805599453, 2.3190468138462996e-17)
-# 1/12 and 1/80 in two parts, the first terms of the logarithm's series.
-TWELFTH = (1 / 12, 4.625929269271485e-18)
-EIGHTIETH = (1 / 80, -6.938893903907229e-19)
-# Beyond this, 2^t is 0 or infinite in either precision.
+# -2/3 in two parts.
+TWO_THIRDS = (-2 / 3, -(2.0**-54) / 1.5)
+# Beyond this, 2^t is 0 or infinite.
 EXPONENT_LIMIT = 1100.0
-LARGEST_POWER = {"float": 1e30, "double": 1e300}
-
-
-def constant_pair(writer: Writer, parts: tuple[float, float], like: Value) -> Pair:
-    """A constant of twice the precision."""
-    return Pair(writer.constant(parts[0], like), writer.constant(parts[1], like))
 
 
 def long_log2(writer: Writer, x: Value) -> Pair:
-    """log2(x) in double-float to 68 bits, for positive finite x.
+    """log2(x) in double-float to about 64 bits, for positive finite x.
 
-    x = 2^n (1 + f), v = f / (1 + f/2), log(1 + f) = v + v^3 (1/12 + v^2 (1/80 + v^2 q(v^2))), where
-    all but q is evaluated in double-float.
+    With x = 2^e m, c of m's cell and r = c m - 1, which is exact, it is e - log2(c) + log2(1 + r),
+    and log2(1 + r) = a (1 - r / 2 (1 + r g(r))) with a = r log2(e): the terms are pairs. Source:
+    Tang, Table-driven implementation of the logarithm function, 1990, without its quotient.
     """
-    one, half = writer.constant(1.0, x), writer.constant(0.5, x)
-    m, n = split_exponent(writer, x)
-    f = writer.fsub(m, one)
-    divisor = fast_two_sum(writer, one, writer.fmul(f, half))
-    v = divide_pairs(writer, Pair(f, writer.constant(0.0, x)), divisor)
-    square = multiply_pairs(writer, v, v)
-    rest = writer.fmul(square.high, polynomial(writer, square.high, LONG_LOG_TAIL["double"]))
-    inner = add_to_constant(writer, EIGHTIETH, Pair(rest, writer.constant(0.0, x)))
-    inner = add_to_constant(writer, TWELFTH, multiply_pairs(writer, square, inner))
-    tail = multiply_pairs(writer, multiply_pairs(writer, v, square), inner)
-    sum = fast_two_sum(writer, v.high, tail.high)
-    log = Pair(sum.high, writer.fadd(sum.low, writer.fadd(v.low, tail.low)))
-    log = multiply_pairs(writer, log, constant_pair(writer, LOG2_E, x))
-    sum = fast_two_sum(writer, n, log.high)
-    return Pair(sum.high, writer.fadd(sum.low, log.low))
-
-
-def add_to_constant(writer: Writer, parts: tuple[float, float], x: Pair) -> Pair:
-    """A constant of twice the precision plus a smaller pair."""
-    a = constant_pair(writer, parts, x.high)
-    sum = fast_two_sum(writer, a.high, x.high)
-    return Pair(sum.high, writer.fadd(sum.low, writer.fadd(a.low, x.low)))
+    cells, highs, lows = LONG_POW_CELLS
+    m, e = split_positive(writer, x)
+    index = index_bits(writer, m, 4)
+    r = writer.fma(m, look_up(writer, cells, index, "double"), writer.constant(-1.0, m))
+    first = two_product(writer, r, writer.constant(LOG2_E[0], x))
+    first_low = writer.fma(r, writer.constant(LOG2_E[1], x), first.low)
+    half = writer.fmul(r, writer.constant(-0.5, x))
+    second = two_product(writer, half, first.high)
+    second_low = writer.fma(half, first_low, second.low)
+    rest = writer.fmul(r, polynomial(writer, r, LONG_POW_TAIL))
+    g = fast_two_sum(writer, writer.constant(TWO_THIRDS[0], x), rest)
+    ratio = two_product(writer, r, g.high)
+    g_low = writer.fadd(g.low, writer.constant(TWO_THIRDS[1], x))
+    third = two_product(writer, second.high, ratio.high)
+    third_low = writer.fma(second.high, writer.fma(r, g_low, ratio.low), third.low)
+    third_low = writer.fma(second_low, ratio.high, third_low)
+    high = writer.fadd(e, look_up(writer, highs, index, "double"))
+    low = writer.fadd(look_up(writer, lows, index, "double"), first_low)
+    low = writer.fadd(low, writer.fadd(second_low, third_low))
+    for term in (first.high, second.high, third.high):
+        sum = fast_two_sum(writer, high, term)
+        high, low = sum.high, writer.fadd(low, sum.low)
+    return Pair(high, low)
 
 
 def long_exp2(writer: Writer, t: Pair) -> Value:
-    """2^(t.high + t.low) for |t.high| <= EXPONENT_LIMIT, rounded once but for 2^-6 ULP."""
-    shift = writer.constant(rounding_shift("double", 2 * EXPONENT_BIAS["double"]), t.high)
+    """2^(t.high + t.low) for |t.high| <= EXPONENT_LIMIT: 2^n 2^(j / 16) 2^r by a table of roots."""
+    roots, lows = LONG_POW_ROOTS
+    shift = writer.constant(rounding_shift("double") / 16, t.high)
     shifted = writer.fadd(t.high, shift)
-    fraction = writer.fsub(t.high, writer.fsub(shifted, shift))
-    r = fast_two_sum(writer, fraction, t.low)
-    tail = polynomial(writer, r.high, EXP2_TAIL["double"])
-    slope = constant_pair(writer, LN2, t.high)
-    product = multiply_pairs(writer, slope, r)
-    sum = fast_two_sum(writer, writer.constant(1.0, t.high), product.high)
-    low = writer.fma(writer.fmul(r.high, r.high), tail, writer.fadd(sum.low, product.low))
-    return scale_by_power(writer, writer.fadd(sum.high, low), writer.float_bits(shifted))
-
-
-def log2_limits(writer: Writer, x: Value, log: Value) -> Value:
-    """`log`, but -inf at x = 0 and x itself where it is infinite or NaN."""
-    log = writer.select(writer.fcmp("olt", x, writer.constant(INFINITY, x)), log, x)
-    zero = writer.fcmp("oeq", x, writer.constant(0.0, x))
-    return replace_where(writer, zero, -INFINITY, log)
+    n = writer.fsub(shifted, shift)
+    r = writer.fadd(writer.fsub(t.high, n), t.low)
+    index = writer.float_bits(shifted)
+    root = look_up(writer, roots, index, "double")
+    change = writer.fmul(root, r)
+    slope = polynomial(writer, r, LONG_POW_EXP2)
+    rest = writer.fma(change, slope, look_up(writer, lows, index, "double"))
+    return scale(writer, writer.fadd(root, rest), n)
 
 
 def power_of_double(writer: Writer, x: Value, y: Value) -> Value:
-    """x^y for x >= 0 and finite y."""
+    """x^y for positive finite x and finite y."""
     log = long_log2(writer, x)
-    high = log2_limits(writer, x, log.high)
-    t = two_product(writer, y, high)
-    # Where the product is huge, or log2(x) infinite, its low part has no meaning.
+    t = two_product(writer, y, log.high)
+    # Where the product is huge, its low part has no meaning.
     limit = writer.constant(EXPONENT_LIMIT, x)
     sane = writer.fcmp("olt", writer.fabs(t.high), limit)
     low = writer.fma(y, log.low, t.low)
@@ -105,108 +110,95 @@ def power_of_double(writer: Writer, x: Value, y: Value) -> Value:
 
 
 def power_of_float(writer: Writer, x: Value, y: Value) -> Value:
-    """x^y for x >= 0 and finite y, through double."""
-    m, n = split_exponent(writer, x)
-    f = writer.fpext(writer.fsub(m, writer.constant(1.0, x)), "double")
-    tail = polynomial(writer, f, LONG_LOG_TAIL["float"])
-    log = writer.fma(writer.fmul(f, f), tail, f)
-    log = writer.fma(log, writer.constant(LOG2_E[0], f), writer.fpext(n, "double"))
-    log = log2_limits(writer, writer.fpext(x, "double"), log)
-    t = writer.fmul(writer.fpext(y, "double"), log)
-    t = at_most(writer, at_least(writer, t, -1000.0), 1000.0)
-    shift = writer.constant(rounding_shift("double", EXPONENT_BIAS["double"]), t)
-    shifted = writer.fadd(t, shift)
-    r = writer.fsub(writer.fsub(shifted, shift), t)
-    p = polynomial(writer, r, EXP2_WIDE["float"])
-    power = power_from_bits(writer, writer.float_bits(shifted))
-    return writer.fptrunc(writer.fmul(p, power), "float")
+    """x^y for positive finite x and finite y, in double precision."""
+    m, e = split_positive(writer, x)
+    m, e, y = (writer.fpext(a, "double") for a in (m, e, y))
+    cells, logs = POW_CELLS
+    index = index_bits(writer, m, 4)
+    r = writer.fma(m, look_up(writer, cells, index, "double"), writer.constant(-1.0, m))
+    start = writer.fadd(e, look_up(writer, logs, index, "double"))
+    log = writer.fma(r, polynomial(writer, r, POW_LOG2), start)
+    t = writer.fmul(y, log)
+    n = writer.roundeven(t)
+    # 1 is exact, and so are powers of two.
+    power = polynomial(writer, writer.fsub(t, n), (1.0, *POW_EXP2))
+    return writer.fptrunc(scale(writer, power, n), "float")
+
+
+def special_power(writer: Writer, x: Value, y: Value, power: Value) -> Value:
+    """x^y for any x and y, from the `power` of |x| where x is a number, not 0, and y is one.
+
+    The values are those of C99 Annex F.9.4.4.
+    """
+    zero, one, size = writer.constant(0.0, x), writer.constant(1.0, x), writer.fabs(x)
+    infinity = writer.constant(INFINITY, x)
+    # |x| is 0 or infinite, or y is infinite.
+    extreme = writer.or_(is_special(writer, x), is_not_finite(writer, y))
+    above, rising = writer.fcmp("ogt", size, one), writer.fcmp("ogt", y, zero)
+    limit = writer.select(writer.xor(above, rising), zero, infinity)
+    limit = writer.select(writer.fcmp("oeq", size, one), one, limit)
+    power = writer.select(extreme, limit, power)
+    # y is odd if it is an integer and y / 2 is not; a large y is even.
+    half = writer.fmul(y, writer.constant(0.5, y))
+    integer = writer.fcmp("oeq", writer.floor(y), y)
+    odd = writer.and_(integer, writer.fcmp("une", writer.floor(half), half))
+    power = writer.select(odd, writer.copysign(power, x), power)
+    negative = writer.fcmp("olt", x, zero)
+    finite = writer.fcmp("olt", size, infinity)
+    fractional = writer.fcmp("one", writer.floor(y), y)
+    invalid = writer.and_(fractional, writer.and_(negative, finite))
+    invalid = writer.or_(invalid, writer.fcmp("uno", x, y))
+    power = replace_where(writer, invalid, NAN, power)
+    trivial = writer.or_(writer.fcmp("oeq", x, one), writer.fcmp("oeq", y, zero))
+    return replace_where(writer, trivial, 1.0, power)
 
 
 def emit_pow(writer: Writer, x: Value, y: Value) -> Value:
     """x^y = 2^(y log2|x|) with the sign and the special values of C99 Annex F.9.4.4.
 
-    float goes through double; double takes log2 and the product in double-float.
-    Largest error measured: float 0.51 ULP, double 0.73 ULP.
+    float goes through double; double takes log2 and the product in double-float. Where every x is
+    positive and finite and every y finite, the special values are not looked for.
+    Largest error measured: float 0.60 ULP, double 0.75 ULP.
     """
-    limit = LARGEST_POWER[x.scalar]
-    size = writer.fabs(x)
-    bounded = at_most(writer, at_least(writer, y, -limit), limit)
     body = power_of_float if x.scalar == "float" else power_of_double
-    result = body(writer, size, bounded)
-    # y is odd if it is an integer and y / 2 is not; a large y is even.
-    half = writer.fmul(y, writer.constant(0.5, y))
-    integer = writer.fcmp("oeq", writer.floor(y), y)
-    halves = writer.fcmp("une", writer.floor(half), half)
-    odd = writer.and_(integer, halves)
-    result = writer.select(odd, writer.copysign(result, x), result)
-    zero, one = writer.constant(0.0, x), writer.constant(1.0, x)
-    negative = writer.fcmp("olt", x, zero)
-    finite = writer.fcmp("ogt", x, writer.constant(-INFINITY, x))
-    fractional = writer.fcmp("one", writer.floor(y), y)
-    invalid = writer.and_(fractional, writer.and_(negative, finite))
-    result = replace_where(writer, invalid, NAN, result)
-    trivial = writer.or_(writer.fcmp("oeq", x, one), writer.fcmp("oeq", y, zero))
-    return replace_where(writer, trivial, 1.0, result)
+    power = body(writer, writer.fabs(x), y)
+    rare = writer.or_(is_not_positive(writer, x), is_not_finite(writer, y))
+    return replace_rare(writer, rare, [power], lambda: [special_power(writer, x, y, power)])[0]
 
 
-# The high word of x^(-1/3) is about this minus a third of the high word of x; with it the first
-# guess y has |1 - x y^3| < 0.1021, the least possible (found by search).
-INVERSE_ROOT = 1430186360.832
-HIGH_WORD = 2.0**52
+# Rows by cell, the polynomial p, and the bits of m that choose a cell.
+CBRT = {
+    "float": (CBRT_CELLS, CBRT_TAIL, 3),
+    "double": (LONG_CBRT_CELLS, LONG_CBRT_TAIL, 2),
+}
 
 
-def inverse_cube_root(writer: Writer, x: Value) -> Value:
-    """x^(-1/3) to 43 bits for a positive normal double x.
+def cube_root(writer: Writer, y: Value) -> Value:
+    """The root of a positive y = 8^k m with 1 <= m < 8, by cells of m.
 
-    With e = 1 - x y^3 the root is y (1 - e)^(-1/3) = y (1 + e/3 + 2 e^2/9 + 14 e^3/81 + ...).
+    With r = c m - 1 it is 2^k (a + a r p(r)), a being the cube root of 1 / c, nearly exact, after
+    Gal and Bachelis, An accurate elementary mathematical library, 1991.
     """
-    bits = writer.float_bits(x)
-    high = writer.lshr(bits, writer.constant(32, bits))
-    exponent = writer.constant((1023 + 52) << 52, bits)
-    word = writer.bits_float(writer.or_(high, exponent))
-    # The word is offset by 2^52; so is the result, whose low bits are then an integer.
-    start = writer.constant(INVERSE_ROOT + HIGH_WORD * 4 / 3, x)
-    guess = writer.float_bits(writer.fma(word, writer.constant(-1 / 3, x), start))
-    y = writer.bits_float(writer.shl(guess, writer.constant(32, guess)))
-    for terms in ((1 / 3, 2 / 9, 14 / 81), (1 / 3, 2 / 9)):
-        e = writer.fmul(writer.fmul(y, y), x)
-        e = writer.fma(writer.fneg(e), y, writer.constant(1.0, x))
-        y = writer.fma(writer.fmul(y, e), polynomial(writer, e, terms), y)
-    return y
+    (cells, roots), tail, bits = CBRT[y.scalar]
+    # A third of an integer is far enough from the next integer for its rounding not to matter.
+    tenth = writer.constant(0.1, y)
+    k = writer.floor(writer.fma(exponent(writer, y), writer.constant(1 / 3, y), tenth))
+    m = scale(writer, y, writer.fmul(k, writer.constant(-3.0, y)))
+    index = index_bits(writer, m, bits)
+    r = writer.fma(m, look_up(writer, cells, index, y.scalar), writer.constant(-1.0, y))
+    root = look_up(writer, roots, index, y.scalar)
+    root = writer.fma(writer.fmul(root, r), polynomial(writer, r, tail), root)
+    return scale(writer, root, k)
 
 
 def emit_cbrt(writer: Writer, x: Value) -> Value:
-    """The cube root, from the inverse cube root; exact at cubes.
+    """The cube root, see `cube_root`; exact at cubes.
 
-    float goes through double; double corrects the root once by its exact residual.
-    Largest error measured: float 0.51 ULP, double 0.51 ULP.
+    Largest error measured: float 0.88 ULP, double 0.56 ULP.
     """
     size = writer.fabs(x)
-    if x.scalar == "float":
-        wide = writer.fpext(size, "double")
-        y = inverse_cube_root(writer, wide)
-        root = writer.fptrunc(writer.fmul(wide, writer.fmul(y, y)), "float")
-    else:
-        # Small and large numbers are scaled, or the residual and the cube leave the range.
-        one = writer.constant(1.0, x)
-        tiny = writer.fcmp("olt", size, writer.constant(2.0**-900, x))
-        huge = writer.fcmp("ogt", size, writer.constant(2.0**900, x))
-        scale = replace_where(writer, tiny, 2.0**180, one)
-        scaled = writer.fmul(size, replace_where(writer, huge, 2.0**-180, scale))
-        y = inverse_cube_root(writer, scaled)
-        square = writer.fmul(y, y)
-        root = writer.fmul(scaled, square)
-        cube = multiply_pairs(
-            writer, two_product(writer, root, root), Pair(root, writer.constant(0.0, x))
-        )
-        rest = writer.fsub(writer.fsub(scaled, cube.high), cube.low)
-        third = writer.fmul(square, writer.constant(1 / 3, x))
-        root = writer.fma(rest, third, root)
-        back = replace_where(writer, tiny, 2.0**-60, one)
-        root = writer.fmul(root, replace_where(writer, huge, 2.0**60, back))
-    # At 0 the guess is finite, so that the root is 0; infinity and NaN return themselves.
-    finite = writer.fcmp("olt", size, writer.constant(INFINITY, x))
-    return writer.copysign(writer.select(finite, root, size), x)
+    root = writer.select(is_special(writer, x), size, cube_root(writer, size))
+    return writer.copysign(root, x)
 
 
 POWER: dict[str, Callable[..., Value]] = {"pow": emit_pow, "cbrt": emit_cbrt}
