@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import pickle
 import random
+import secrets
 import threading
+import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -316,6 +319,39 @@ def test_functions_of_numpy_that_need_values(wrong: Any, right: Any) -> None:
     np.testing.assert_array_equal(nl.jit(right)(2), wrong(2))
 
 
+def test_a_list_times_a_traced_number() -> None:
+    """Python repeats the list: it is no array."""
+    hint = "make the integer static (static_argnames=), or the list an array (np.asarray)"
+    what = "times i64[] has a length that depends on a traced value"
+
+    def list_times(n: Any) -> Any:  # n of a list
+        return [1, 2] * n  # list times n
+
+    def times_tuple(n: Any) -> Any:  # n of a tuple
+        return n * (1, 2)  # n times tuple
+
+    def text_times(n: Any) -> Any:  # n of a text
+        return "ab" * n  # text times n
+
+    kind = nl.ConcreteValueError
+    with error(kind, f"a list {what}", "list times n", hint, origin="n of a list"):
+        nl.jit(list_times)(3)
+    with error(kind, f"a tuple {what}", "n times tuple", hint, origin="n of a tuple"):
+        nl.jit(times_tuple)(3)
+    with error(kind, f"a str {what}", "text times n", hint, origin="n of a text"):
+        nl.jit(text_times)(3)
+    with error(kind, f"a list {what}", "a list times a sum", hint):
+        nl.jit(lambda x: [1, 2] * x.sum())(np.arange(3))  # a list times a sum
+    hint = "use numbers, and arrays (np.asarray) in place of lists"
+    what = "mul takes a list and f64[], a Python float"
+    with error(nl.DTypeError, what, "list times n", hint, origin="n of a list"):
+        nl.jit(list_times)(2.5)
+    for x in (np.array([3, 4]), np.array([[3]]), np.array([2.5])):
+        np.testing.assert_array_equal(nl.jit(list_times)(x), list_times(x))
+    static = nl.jit(lambda x, n: x + [1, 2] * n, static_argnames="n")
+    np.testing.assert_array_equal(static(np.zeros(6), 3), [1, 2] * 3)
+
+
 leaked: list[Any] = []
 
 
@@ -552,12 +588,28 @@ def test_a_generator_without_a_seed() -> None:
     what = "a random generator without a seed is made while the function is traced"
     with error(nl.SideEffectError, what, "unseeded", DRAW_OUTSIDE):
         nl.jit(lambda x: x + np.random.default_rng().normal(size=3))(X)  # unseeded
+    with error(nl.SideEffectError, what, "unseeded of Python", DRAW_OUTSIDE):
+        nl.jit(lambda x: x + random.Random().random())(X)  # unseeded of Python
     assert np.random.default_rng().normal(size=3).shape == (3,)
+    assert 0 <= random.Random().random() < 1
+
+
+def test_random_bytes_of_the_system() -> None:
+    def check(function: Callable[[Any], Any], mark: str) -> None:
+        what = "random bytes of the system are drawn while the function is traced"
+        with error(nl.SideEffectError, what, mark, DRAW_OUTSIDE):
+            nl.jit(function)(X)
+
+    check(lambda x: x + os.urandom(1)[0], "urandom")  # urandom
+    check(lambda x: x + secrets.randbelow(9), "secrets")  # secrets
+    check(lambda x: x + uuid.uuid4().int % 9, "uuid4")  # uuid4
+    check(lambda x: x + random.SystemRandom().random(), "system")  # system
+    assert len(os.urandom(3)) == len(secrets.token_bytes(3)) == 3
 
 
 def test_a_generator_with_a_seed_is_the_same_at_every_call() -> None:
     def function(x: Any) -> Any:
-        return x + np.random.default_rng(7).normal(size=3)
+        return x + np.random.default_rng(7).normal(size=3) + random.Random(7).random()
 
     np.testing.assert_array_equal(nl.jit(function)(X), function(X))
 

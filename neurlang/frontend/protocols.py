@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, DTypeError, NeurlangError, ShapeError
+from neurlang.errors import (
+    ArgumentError,
+    ConcreteValueError,
+    DTypeError,
+    NeurlangError,
+    ShapeError,
+)
 from neurlang.frontend import (
     augmented,
     broadcasting,
@@ -62,6 +68,7 @@ PUBLIC: Mapping[str, Callable[..., Any]] = {
 }
 
 _NO_OPERANDS = (type(None), str, bytes, complex)
+_SEQUENCES = (list, tuple, str, bytes)
 _OPERANDS = (Array, np.ndarray, np.generic, *PYTHON_SCALARS, list, tuple)
 
 BINARY_OPERATORS = {
@@ -118,6 +125,8 @@ def _binary_operator(name: str, function: Callable[..., Any]) -> None:
     """Attach `__name__` and `__rname__`; `augmented` has `x += y`."""
 
     def forward(self: Array, other: Operand) -> Any:
+        if isinstance(other, _SEQUENCES):
+            _check_sequence(name, self, other)
         if not isinstance(other, _OPERANDS):
             _refuse(name, other)
             return NotImplemented
@@ -125,6 +134,8 @@ def _binary_operator(name: str, function: Callable[..., Any]) -> None:
         return result if self.weak is None else keep_weak(result, self, other)
 
     def reflected(self: Array, other: Operand) -> Any:
+        if isinstance(other, _SEQUENCES):
+            _check_sequence(name, self, other)
         if not isinstance(other, _OPERANDS):
             _refuse(name, other)
             return NotImplemented
@@ -134,6 +145,29 @@ def _binary_operator(name: str, function: Callable[..., Any]) -> None:
     _attach(f"__{name}__", forward, function)
     if name not in COMPARISONS:
         _attach(f"__r{name}__", reflected, function)
+
+
+def _check_sequence(name: str, x: Array, other: Any) -> None:
+    """TypeErrors for lists and texts beside a traced number, which to Python are no arrays.
+
+    A list times an integer repeats the list, so its length would depend on a value; also times a
+    scalar of NumPy, which a trace cannot tell from an array without axes.
+    """
+    if x.traced_by is None or x.ndim:
+        return
+    kind = type(other).__name__
+    if name == "mul" and x.dtype.kind in "iu":
+        raise ConcreteValueError(
+            f"a {kind} times {x.node.type} has a length that depends on a traced value",
+            origin=x.node.where,
+            hint="make the integer static (static_argnames=), or the list an array (np.asarray)",
+        )
+    if x.weak is not None:
+        raise DTypeError(
+            f"{name} takes a {kind} and {x.node.type}, a Python {x.weak.__name__}",
+            origin=x.node.where,
+            hint="use numbers, and arrays (np.asarray) in place of lists",
+        )
 
 
 def _refuse(name: str, other: Any) -> None:
