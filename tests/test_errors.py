@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 import os
 import pickle
@@ -21,6 +22,7 @@ from expected_error import expected_error
 
 import neurlang as nl
 from neurlang import errors, settings
+from neurlang.frontend import protocols
 from neurlang.frontend.trace import current_trace
 
 error = functools.partial(expected_error, __file__)
@@ -495,6 +497,96 @@ def test_a_condition_alone_and_functions_of_linalg() -> None:
     hint = "compose it from supported functions, or apply it to np.asarray(x) outside jit"
     with error(nl.ArgumentError, what, "inverse", hint):
         nl.jit(lambda x: np.linalg.inv(x))(X)  # inverse
+
+
+# errors of Python and NumPy in a trace
+
+
+def test_calls_that_python_and_numpy_refuse() -> None:
+    def check(function: Any, kind: Any, what: str, mark: str, hint: str = "") -> None:
+        with error(kind, what, mark, hint):
+            nl.jit(function)(X)
+
+    sine = f"it is sin{inspect.signature(nl.sin)}"
+    unknown = "sin() got an unexpected keyword argument 'foo'"
+    check(lambda x: np.sin(x, foo=1), nl.ArgumentError, unknown, "keyword", sine)  # keyword
+    check(lambda x: nl.sin(x, foo=1), nl.ArgumentError, unknown, "ours", sine)  # ours
+    addition = f"it is add{inspect.signature(nl.add)}"
+    what = "add() takes from 2 to 3 positional arguments but 1 was given"
+    check(lambda x: np.add(x), nl.ArgumentError, what, "one of two", addition)  # one of two
+    what = "add() missing 1 required positional argument: 'x2'"
+    check(lambda x: nl.add(x), nl.ArgumentError, what, "one of our two", addition)  # one of our two
+    what = "need at least one array to concatenate"
+    check(lambda x: np.concatenate([]), nl.DomainError, what, "of nothing")  # of nothing
+    what = "concatenate of no arrays"
+    hint = "give at least one"
+    check(lambda x: nl.concatenate([]), nl.ShapeError, what, "our none", hint)  # our none
+    what = "axis 3 is out of bounds for array of dimension 1"
+    check(lambda x: TABLE.sum(3) + x, nl.AxisError, what, "axis of a table")  # axis of a table
+    what = "index 99 is out of bounds for axis 0 with size 10"
+    check(lambda x: TABLE[99] + x, nl.IndexingError, what, "row of a table")  # row of a table
+    what = "sum: got an unexpected keyword argument 'foo'"
+    reduction = f"it is sum{inspect.signature(nl.sum)}"
+    check(lambda x: x.sum(foo=1), nl.ArgumentError, what, "of a method", reduction)  # of a method
+    with error(nl.ArgumentError, what, "of a lazy method", reduction):
+        nl.asarray(X).sum(foo=1)  # of a lazy method
+
+
+def test_slices_that_are_none() -> None:
+    with error(nl.DomainError, "slice step cannot be zero", "step", "use a step of 1, -1, or more"):
+        nl.jit(lambda x: x[::0])(X)  # step
+    what = "slice(0.5, None, None) has bounds that are not integers"
+    with error(nl.ArgumentError, what, "bound", "use integers or None"):
+        nl.jit(lambda x: x[0.5:])(X)  # bound
+
+
+def test_what_the_function_itself_raises_is_left_alone() -> None:
+    class MyError(ValueError):
+        pass
+
+    def fail(kind: Any) -> Any:
+        def function(x: Any) -> Any:
+            raise kind("mine")
+
+        return nl.jit(function)
+
+    for kind in (ValueError, TypeError, IndexError, MyError, KeyError):
+        with pytest.raises(kind, match=r"^'?mine'?$") as caught:
+            fail(kind)(X)
+        assert type(caught.value) is kind
+    with pytest.raises(KeyError):
+        nl.jit(lambda x: x + {}["missing"])(X)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", sorted(protocols.PUBLIC))
+def test_every_bad_call_names_the_users_line(name: str) -> None:
+    """Whatever is wrong with the arguments of a function, the error is ours."""
+    calls: list[Callable[[Any, Any], Any]] = [
+        lambda f, x: f(),
+        lambda f, x: f(x, foo=1),
+        lambda f, x: f(*[x] * 12),
+        lambda f, x: f("text"),
+        lambda f, x: f(x, "text"),
+        lambda f, x: f(x, object()),
+        lambda f, x: f(x, axis="text"),
+        lambda f, x: f(x, axis=1.5),
+        lambda f, x: f(x, axis=x),
+        lambda f, x: f(x, axis=9),
+        lambda f, x: f(x, dtype="text"),
+        lambda f, x: f([]),
+        lambda f, x: f(x, []),
+    ]
+    for function in (protocols.PUBLIC[name], getattr(np, name, None)):
+        for call in calls:
+            if function is None:
+                continue
+            try:
+                nl.jit(functools.partial(call, function)).trace(X)
+            except nl.NeurlangError as caught:
+                assert f"\n  at {Path(__file__).name}:" in str(caught)
+            except AttributeError:
+                assert function is not protocols.PUBLIC[name]  # NumPy looks into the argument
 
 
 # side effects

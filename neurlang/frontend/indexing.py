@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import DTypeError, IndexingError, ShapeError
+from neurlang.errors import (
+    ArgumentError,
+    DomainError,
+    DTypeError,
+    IndexingError,
+    NeurlangError,
+    ShapeError,
+)
 from neurlang.frontend.array import (
     Array,
     Operand,
@@ -166,6 +173,20 @@ def _check_range(index: Any, axis: int, size: int) -> Any:
     return np.where(values < 0, values + size, values)
 
 
+def _slice_bounds(part: slice, extent: int) -> tuple[int, int, int]:
+    """Start, stop and step of a slice of an axis; DomainError or ArgumentError for a bad one."""
+    try:
+        return part.indices(extent)
+    except ValueError as error:
+        raise DomainError(f"{error}", hint="use a step of 1, -1, or more") from None
+    except TypeError as error:
+        if isinstance(error, NeurlangError):
+            raise
+        raise ArgumentError(
+            f"{part} has bounds that are not integers", hint="use integers or None"
+        ) from None
+
+
 def _region(key: Any, shape: Shape) -> Region:
     """The box that a key selects, and what remains to be done to it."""
     boxes: list[tuple[int, int, int]] = []
@@ -182,7 +203,7 @@ def _region(key: Any, shape: Shape) -> Region:
         axis = len(boxes)
         extent = shape[axis]
         if isinstance(part, slice):
-            first, stop, stride = part.indices(extent)
+            first, stop, stride = _slice_bounds(part, extent)
             count = len(range(first, stop, stride))
             boxes.append((first, count, stride) if count else (0, 0, 1))
             layout.append(axis)

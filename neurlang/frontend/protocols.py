@@ -350,6 +350,13 @@ def call_public(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> 
             f"numpy.{name} is not supported on arrays of neurlang",
             hint="compose it from supported functions, or apply it to np.asarray(x) outside jit",
         )
+    return _called(name, function, args, keywords)
+
+
+def _called(
+    name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]
+) -> Any:
+    """The result of a function; ArgumentError where it does not take such arguments."""
     supported = _supported_keywords(name, function, keywords)
     try:
         return function(*args, **supported)
@@ -363,7 +370,6 @@ def call_public(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> 
 def _check_call(
     name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]
 ) -> None:
-    """ArgumentError where the function does not take such arguments."""
     signature = _signature(function)
     try:
         signature.bind(*args, **keywords)
@@ -452,10 +458,10 @@ def _method(name: str) -> Callable[..., Any]:
 
     @functools.wraps(ours)
     def method(self: Array, *args: Any, **keywords: Any) -> Any:
-        if theirs is None:
-            return ours(self, *args, **keywords)
-        args, keywords = in_our_words(ours, theirs, (self, *args), keywords)
-        return ours(*args, **_supported_keywords(name, ours, keywords))
+        args = (self, *args)
+        if theirs is not None:
+            args, keywords = in_our_words(ours, theirs, args, keywords)
+        return _called(name, ours, args, keywords)
 
     return method
 
