@@ -251,3 +251,24 @@ def test_words_that_are_no_dtype_are_our_error() -> None:
         nl.jit(lambda x: np.sum(x, dtype="foo"))(X)  # sum
     with pytest.raises(nl.DTypeError, match="is not a dtype"):
         nl.zeros(3, dtype="(1")
+
+
+def test_python_integers_that_an_operator_made_do_not_wrap() -> None:
+    """NumPy refuses 150 * 2 + np.int8(1): the value of a lazy integer is known."""
+    number: Any = nl.asarray(150)
+    for wide in (number * 2, number + number, 2 * number - 1, -number, number**2):
+        for narrow in (np.int8(1), nl.asarray(np.int8([1, 2]))):
+            with expected_error(
+                __file__,
+                nl.RangeError,
+                f"Python integer {int(wide)} out of bounds for int8",
+                "a sum that is too narrow",
+                "convert the array with astype first, as NumPy 2 demands",
+            ):
+                wide + narrow  # a sum that is too narrow
+    found = number * 2 + nl.asarray(np.int16([1]))
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, [301])
+    assert nl.jit(lambda x: x + (nl.asarray(50) * 2))(np.int8([1])).dtype == np.int8
+    with pytest.raises(OverflowError):
+        nl.jit(lambda x: x + (nl.asarray(150) * 2))(np.int8([1]))

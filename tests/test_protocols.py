@@ -299,6 +299,15 @@ def test_numpy_questions_about_shape_and_dtype() -> None:
     assert not np.iscomplexobj(x) and np.isrealobj(x)
 
 
+def test_parts_of_python_numbers_stay_python_numbers() -> None:
+    single = np.ones(2, np.float32)
+    for part in (np.real, np.imag, lambda n: n.imag, lambda n: n.real):
+        for number in (3, 2.5):
+            found = jit(lambda x, n, part=part: x * part(n), static_argnames="part")(single, number)
+            assert found.dtype == (single * part(number)).dtype
+            np.testing.assert_array_equal(found, single * part(number))
+
+
 def test_numpy_calls_work_on_traced_arrays() -> None:
     param = Node("param", (), {"name": "x"}, Type(X.dtype, X.shape))
     with tracing(Trace("test")) as trace:

@@ -22,7 +22,7 @@ from neurlang.frontend.array import (
 )
 from neurlang.frontend.array import asarray as strong_array
 from neurlang.frontend.array import full as splat
-from neurlang.frontend.axes import as_integer
+from neurlang.frontend.axes import as_integer, as_integers
 from neurlang.frontend.elementwise import add, divide, equal, multiply, power, subtract, where
 from neurlang.frontend.indexing import getitem, update
 from neurlang.ir.types import BOOL, FLOAT64, INT64, DType, Shape, check_dtype
@@ -32,8 +32,7 @@ LARGEST_LITERAL = 64  # elements of a range that are written as a constant, not 
 
 def as_shape(shape: Any) -> Shape:
     """A shape given as one size or as a sequence; ShapeError for negative sizes."""
-    sizes = shape if isinstance(shape, Sequence | np.ndarray) else (shape,)
-    found = tuple(operator.index(size) for size in sizes)
+    found = as_integers("a shape", "a size", shape)
     if any(size < 0 for size in found):
         raise ShapeError(f"shape {list(found)} has a negative size")
     return found

@@ -28,6 +28,7 @@ from neurlang.frontend.array import (
     result_dtype,
 )
 from neurlang.frontend.dispatch import (
+    SAME_KIND,
     Comparison,
     Compute,
     binary,
@@ -375,13 +376,13 @@ def _all_bits(operand: Operand, other: Operand) -> Operand:
 
 
 def _comparison(name: str, numpy: np.ufunc, compute: Compute, meaning: str) -> Comparison:
-    def function(x1: Operand, x2: Operand, /) -> Array:
+    def function(x1: Operand, x2: Operand, /, *, casting: str = SAME_KIND) -> Array:
         left, right = as_operand(x1), as_operand(x2)
         outside = _outside(right, left) - _outside(left, right)
         if outside:
             return full(common_shape(name, (left, right)), numpy(0, outside), BOOL)
         exact = _all_bits(left, right), _all_bits(right, left)
-        return compute(*prepare(name, numpy, exact))
+        return compute(*prepare(name, numpy, exact, casting=casting))
 
     return document(function, name, numpy, meaning)
 

@@ -23,7 +23,13 @@ from neurlang.frontend.array import (
     reshape,
     result_dtype,
 )
-from neurlang.frontend.axes import as_integer, move_axis, normalize_axis, slice_axis
+from neurlang.frontend.axes import (
+    as_integer,
+    move_axis,
+    normalize_axes,
+    normalize_axis,
+    slice_axis,
+)
 from neurlang.frontend.indexing import take
 from neurlang.frontend.manipulation import join
 from neurlang.frontend.rearrange import flip
@@ -79,13 +85,15 @@ def argsort(
 ) -> Array:
     """The int64 indices that sort `x` along `axis`, of the flattened array for None.
 
-    Equal elements keep their order, also with `descending`, which puts NaN first.
+    Equal elements keep their order, also with `descending`, which puts NaN first. A scalar counts
+    as a vector of one element, as in NumPy.
     """
+    array = asarray(x)
 
-    def compute(array: Array) -> Array:
-        return _descending(array) if descending else apply("argsort", array)
+    def compute(rows: Array) -> Array:
+        return _descending(rows) if descending else apply("argsort", rows)
 
-    return _along_last("argsort", x, axis, compute)
+    return _along_last("argsort", reshape(array, array.shape or (1,)), axis, compute)
 
 
 def _descending(x: Array) -> Array:
@@ -204,7 +212,10 @@ def _cumulative(
     array = reshape(array, array.shape or (1,))
     if axis is None and array.ndim > 1:
         raise ShapeError(f"{name} of {array.node.type} needs an axis", hint="give axis=")
-    place = normalize_axis(name, 0 if axis is None else axis, array)
+    places = normalize_axes(name, 0 if axis is None else axis, array)
+    if len(places) != 1:
+        raise ShapeError(f"{name} along {list(places)}", hint="give one axis")
+    place = places[0]
     result = function(array, place, dtype)
     if not include_initial:
         return result

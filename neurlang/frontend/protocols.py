@@ -244,8 +244,9 @@ def _real(self: Array) -> Array:
 
 
 def _imaginary(self: Array) -> Array:
-    """The imaginary part of real numbers: zeros."""
-    return creation.zeros_like(self)
+    """The imaginary part of real numbers: zeros; a Python number for one."""
+    zero = creation.zeros_like(self)
+    return zero if self.weak is None else Array(zero.node, zero.traced_by, self.weak)
 
 
 def _format(self: Array, specification: str) -> str:
@@ -301,7 +302,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "around": PUBLIC["round"],
     "conjugate": asarray,
     "copy": asarray,
-    "imag": lambda val: creation.zeros_like(val),
+    "imag": lambda val: _imaginary(val if isinstance(val, Array) else asarray(val)),
     "iscomplexobj": lambda x: False,
     "isrealobj": lambda x: True,
     "ndim": lambda a: a.ndim,
