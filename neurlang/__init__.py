@@ -33,6 +33,8 @@ from neurlang.frontend.ordering import *
 from neurlang.frontend.rearrange import *
 from neurlang.frontend.reductions import *
 from neurlang.frontend.signature import ShapeDtype
+from neurlang.frontend.statistics import *
+from neurlang.frontend.without_nan import *
 from neurlang.inspect import explain, inspect
 from neurlang.ir.interpret import interpret
 from neurlang.jit import cache, jit

@@ -119,11 +119,11 @@ def top_k(x: Operand, /, k: int, *, axis: int = -1) -> tuple[Array, Array]:
     last = array.ndim - 1
     rows = move_axis(array, place, last)
     indices = slice_axis(_descending(rows), last, 0, count)
-    values = _pick_in_rows(rows, indices)
+    values = pick_in_rows(rows, indices)
     return move_axis(values, last, place), move_axis(indices, last, place)
 
 
-def _pick_in_rows(x: Array, indices: Array) -> Array:
+def pick_in_rows(x: Array, indices: Array) -> Array:
     """x[..., indices[..., j]]: gathered from the flat array at row * size + index."""
     if x.ndim == 1:
         return apply("gather", x, indices, axis=0)
@@ -294,7 +294,7 @@ def digitize(x: Operand, bins: Operand, right: bool = False) -> Array:
     """
     edges = asarray(bins)
     side = "left" if right else "right"
-    known = _known_value(edges)
+    known = known_value(edges)
     if known is None:
         return _digitize_traced(edges, x, side)
     if (known[1:] >= known[:-1]).all():
@@ -317,7 +317,7 @@ def _digitize_traced(edges: Array, x: Operand, side: str) -> Array:
     return apply("where", broadcast_to(descends, found.shape), other, found)
 
 
-def _known_value(x: Array) -> Any:
+def known_value(x: Array) -> Any:
     """The NumPy array where it is known now, else None."""
     if x.node.op == "const":
         return np.broadcast_to(x.node.attrs["value"], x.shape)
@@ -348,7 +348,7 @@ def bincount(x: Operand, /, weights: Operand = None, minlength: int = 0) -> Arra
 
 def _bin_count(x: Array, least: int) -> int:
     """The size of the result of bincount."""
-    known = _known_value(x)
+    known = known_value(x)
     if least < 0 or (known is not None and (known < 0).any()):
         raise DomainError("bincount takes integers and a minlength that are not negative")
     if known is not None:

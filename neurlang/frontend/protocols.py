@@ -35,6 +35,8 @@ from neurlang.frontend import (
     ordering,
     rearrange,
     reductions,
+    statistics,
+    without_nan,
 )
 from neurlang.frontend.array import (
     PYTHON_SCALARS,
@@ -62,6 +64,8 @@ MODULES: Sequence[ModuleType] = (
     ordering,
     composite,
     convolution,
+    statistics,
+    without_nan,
 )
 PUBLIC: Mapping[str, Callable[..., Any]] = {
     name: getattr(module, name) for module in MODULES for name in module.__all__
