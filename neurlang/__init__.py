@@ -30,8 +30,11 @@ from neurlang.frontend.indexing import *
 from neurlang.frontend.linear import *
 from neurlang.frontend.manipulation import *
 from neurlang.frontend.ordering import *
+from neurlang.frontend.places import *
+from neurlang.frontend.reals import *
 from neurlang.frontend.rearrange import *
 from neurlang.frontend.reductions import *
+from neurlang.frontend.selection import *
 from neurlang.frontend.signature import ShapeDtype
 from neurlang.frontend.statistics import *
 from neurlang.frontend.without_nan import *

@@ -332,6 +332,12 @@ def diag(v: Operand, k: int = 0) -> Array:
     return reshape(update(flat, slice(start, stop, size + 1), x), (size, size))
 
 
+def diagflat(v: Operand, k: int = 0) -> Array:
+    """The matrix that has the elements of `v`, in order, on its diagonal `k`."""
+    x = strong_array(v)
+    return diag(reshape(x, (x.size,)), k)
+
+
 # --- grids --------------------------------------------------------------------------------------
 
 
@@ -383,6 +389,6 @@ def fromfunction(
 
 
 __all__ = """
-    arange array asarray diag empty empty_like eye fromfunction full full_like geomspace identity
-    indices linspace logspace meshgrid ones ones_like tri tril triu zeros zeros_like
+    arange array asarray diag diagflat empty empty_like eye fromfunction full full_like geomspace
+    identity indices linspace logspace meshgrid ones ones_like tri tril triu zeros zeros_like
 """.split()

@@ -380,6 +380,13 @@ def hsplit(x: Operand, indices_or_sections: Any) -> list[Array]:
     return split(array, indices_or_sections, min(1, array.ndim - 1))
 
 
+def dsplit(x: Operand, indices_or_sections: Any) -> list[Array]:
+    """`split` along axis 2 of an array with at least three axes."""
+    array = asarray(x)
+    normalize_axis("dsplit", 2, array)
+    return split(array, indices_or_sections, 2)
+
+
 def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices of `x` along `axis`, without that axis."""
     array = asarray(x)
@@ -391,7 +398,7 @@ def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Array, ...]:
 
 __all__ = """
     append array_split atleast_1d atleast_2d atleast_3d broadcast_arrays broadcast_shapes
-    broadcast_to column_stack concat concatenate dstack expand_dims flatten hsplit hstack
+    broadcast_to column_stack concat concatenate dsplit dstack expand_dims flatten hsplit hstack
     matrix_transpose moveaxis permute_dims ravel reshape rollaxis split squeeze stack swapaxes
     transpose unstack vsplit vstack
 """.split()

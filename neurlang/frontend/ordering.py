@@ -25,6 +25,7 @@ from neurlang.frontend.array import (
 )
 from neurlang.frontend.axes import (
     as_integer,
+    as_integers,
     move_axis,
     normalize_axes,
     normalize_axis,
@@ -100,6 +101,30 @@ def _descending(x: Array) -> Array:
     """Stable: the reverse of what sorts the reversed array, counted from the other end."""
     order = flip(apply("argsort", flip(x, -1)), -1)
     return apply("sub", full(order.shape, x.shape[-1] - 1, INT64), order)
+
+
+def partition(x: Operand, /, kth: Any, axis: int | None = -1, kind: str | None = None) -> Array:
+    """`x` with the elements at `kth` where sorting puts them, smaller ones before: all are sorted.
+
+    `kth` is a known integer or several, in the range of the axis; else a DomainError.
+    """
+    ordered = sort(x, axis)
+    _check_places("partition", kth, ordered, axis)
+    return ordered
+
+
+def argpartition(x: Operand, /, kth: Any, axis: int | None = -1, kind: str | None = None) -> Array:
+    """The int64 indices that `partition` the elements along `axis`."""
+    order = argsort(x, axis)
+    _check_places("argpartition", kth, order, axis)
+    return order
+
+
+def _check_places(name: str, kth: Any, x: Array, axis: int | None) -> None:
+    size = x.shape[-1 if axis is None else axis]
+    for place in as_integers(name, "kth", kth):
+        if not -size <= place < size:
+            raise DomainError(f"{name}: kth {place} is out of range for size {size}")
 
 
 def top_k(x: Operand, /, k: int, *, axis: int = -1) -> tuple[Array, Array]:
@@ -363,6 +388,6 @@ def _bin_count(x: Array, least: int) -> int:
 
 
 __all__ = """
-    argsort bincount cummax cummin cumprod cumsum cumulative_prod cumulative_sum digitize
-    searchsorted sort top_k
+    argpartition argsort bincount cummax cummin cumprod cumsum cumulative_prod cumulative_sum
+    digitize partition searchsorted sort top_k
 """.split()

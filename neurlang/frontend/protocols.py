@@ -33,8 +33,11 @@ from neurlang.frontend import (
     manipulation,
     mutations,
     ordering,
+    places,
+    reals,
     rearrange,
     reductions,
+    selection,
     statistics,
     without_nan,
 )
@@ -66,6 +69,9 @@ MODULES: Sequence[ModuleType] = (
     convolution,
     statistics,
     without_nan,
+    reals,
+    selection,
+    places,
 )
 PUBLIC: Mapping[str, Callable[..., Any]] = {
     name: getattr(module, name) for module in MODULES for name in module.__all__
@@ -220,8 +226,8 @@ def _iterate(self: Array) -> Iterator[Array]:
 # --- methods ------------------------------------------------------------------------------------
 
 SAME_METHODS = """
-    all any argmax argmin argsort astype clip cumprod cumsum diagonal dot flatten max mean min prod
-    ravel repeat round searchsorted squeeze std sum swapaxes take trace var
+    all any argmax argmin argpartition argsort astype clip cumprod cumsum diagonal dot flatten max
+    mean min prod ravel repeat round searchsorted squeeze std sum swapaxes take trace var
 """.split()
 
 
@@ -242,15 +248,9 @@ def _copy(self: Array, order: str = "C") -> Array:
     return self
 
 
-def _real(self: Array) -> Array:
-    """The real part, which is the array itself."""
-    return self
-
-
-def _imaginary(self: Array) -> Array:
-    """The imaginary part of real numbers: zeros; a Python number for one."""
-    zero = creation.zeros_like(self)
-    return zero if self.weak is None else Array(zero.node, zero.traced_by, self.weak)
+def _compress(self: Array, condition: Operand, axis: int | None = None) -> Any:
+    """The slices along `axis` where a known vector of conditions holds."""
+    return PUBLIC["compress"](condition, self, axis)
 
 
 def _format(self: Array, specification: str) -> str:
@@ -266,6 +266,7 @@ def _namespace(self: Array, api_version: str | None = None) -> ModuleType:
 METHODS: Mapping[str, Any] = {
     "reshape": _reshape_method,
     "transpose": _transpose_method,
+    "compress": _compress,
     "copy": _copy,
     "conj": _copy,
     "conjugate": _copy,
@@ -280,8 +281,8 @@ METHODS: Mapping[str, Any] = {
     "T": property(lambda self: PUBLIC["transpose"](self)),
     "mT": property(lambda self: PUBLIC["matrix_transpose"](self)),
     "flat": property(_flat),
-    "real": property(_real),
-    "imag": property(_imaginary),
+    "real": property(reals.real),
+    "imag": property(reals.imag),
 }
 
 
@@ -303,17 +304,7 @@ ACCUMULATIONS = {
 }
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     **PUBLIC,
-    "around": PUBLIC["round"],
-    "conjugate": asarray,
-    "copy": asarray,
-    "imag": lambda val: _imaginary(val if isinstance(val, Array) else asarray(val)),
-    "iscomplexobj": lambda x: False,
-    "isrealobj": lambda x: True,
-    "ndim": lambda a: a.ndim,
-    "real": lambda val: val if isinstance(val, Array) else asarray(val),
     "result_type": result_dtype,
-    "shape": lambda a: a.shape,
-    "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
 }
 MEANINGLESS = ("order", "subok")  # they speak of memory and subclasses, unless a function says more
 DEFAULTS: Mapping[str, Any] = {"out": None, "where": True, "casting": "same_kind", "like": None}
