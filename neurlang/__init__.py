@@ -25,6 +25,7 @@ from neurlang.frontend.closeness import *
 from neurlang.frontend.composite import *
 from neurlang.frontend.convolution import *
 from neurlang.frontend.creation import *
+from neurlang.frontend.differences import *
 from neurlang.frontend.elementwise import *
 from neurlang.frontend.indexing import *
 from neurlang.frontend.linear import *
@@ -35,6 +36,7 @@ from neurlang.frontend.reals import *
 from neurlang.frontend.rearrange import *
 from neurlang.frontend.reductions import *
 from neurlang.frontend.selection import *
+from neurlang.frontend.signals import *
 from neurlang.frontend.signature import ShapeDtype
 from neurlang.frontend.statistics import *
 from neurlang.frontend.without_nan import *

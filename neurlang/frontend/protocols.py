@@ -27,6 +27,7 @@ from neurlang.frontend import (
     contraction,
     convolution,
     creation,
+    differences,
     elementwise,
     indexing,
     linear,
@@ -38,6 +39,7 @@ from neurlang.frontend import (
     rearrange,
     reductions,
     selection,
+    signals,
     statistics,
     without_nan,
 )
@@ -72,6 +74,8 @@ MODULES: Sequence[ModuleType] = (
     reals,
     selection,
     places,
+    signals,
+    differences,
 )
 PUBLIC: Mapping[str, Callable[..., Any]] = {
     name: getattr(module, name) for module in MODULES for name in module.__all__
