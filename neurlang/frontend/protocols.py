@@ -310,8 +310,15 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     **PUBLIC,
     "result_type": result_dtype,
 }
-MEANINGLESS = ("order", "subok")  # they speak of memory and subclasses, unless a function says more
-DEFAULTS: Mapping[str, Any] = {"out": None, "where": True, "casting": "same_kind", "like": None}
+# they speak of memory and subclasses, unless a function says more
+MEANINGLESS = ("order", "subok", "overwrite_input")
+DEFAULTS: Mapping[str, Any] = {
+    "out": None,
+    "where": True,
+    "casting": "same_kind",
+    "like": None,
+    "weights": None,
+}
 REFUSALS = {
     "out": ("cannot write into out=: arrays here are values", "use the result that it returns"),
     "where": ("takes no where=", "select with where() instead"),
