@@ -272,3 +272,31 @@ def test_python_integers_that_an_operator_made_do_not_wrap() -> None:
     assert nl.jit(lambda x: x + (nl.asarray(50) * 2))(np.int8([1])).dtype == np.int8
     with pytest.raises(OverflowError):
         nl.jit(lambda x: x + (nl.asarray(150) * 2))(np.int8([1]))
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda n: n * 4,
+        lambda n: 4 * n,
+        lambda n: n + n,
+        lambda n: -n - n - 1,
+        lambda n: n**3,
+        lambda n: 3**n,
+        lambda n: n << 3,
+        lambda n: 3 << n,
+        lambda n: -n * 2 - 1,
+        lambda n: -(-n * 2),
+    ],
+)
+def test_lazy_python_integers_do_not_wrap_at_64_bits(compute: Any) -> None:
+    with pytest.raises(nl.RangeError, match="does not fit 64 bits"):
+        compute(nl.asarray(2**62))
+    small = compute(nl.asarray(7) // 2)
+    assert small.weak is int and int(small) == compute(3)
+    with pytest.raises(nl.DomainError, match="negative integer powers"):
+        nl.asarray(3) ** -1
+
+
+def test_python_integers_of_a_trace_have_64_bits() -> None:
+    assert nl.jit(lambda n: n * 4)(2**62) == 0

@@ -485,10 +485,10 @@ def _check_fits(integer: Array, dtype: DType) -> None:
     elif integer.traced_by is not None:
         integer.traced_by.narrowed.setdefault(integer.node, {})[dtype] = user_line()
     elif dtype != INT64:
-        python_numbers(_known_integer(integer), dtype)
+        python_numbers(known_integer(integer), dtype)
 
 
-def _known_integer(integer: Array) -> int:
+def known_integer(integer: Array) -> int:
     """The value of a lazy Python integer, without a program for so little."""
     graph, values = pending_graph([integer])
     return int(interpret(graph, *values))

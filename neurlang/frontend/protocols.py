@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -48,6 +49,7 @@ from neurlang.frontend.array import (
     Array,
     Operand,
     asarray,
+    known_integer,
     reshape,
     result_dtype,
 )
@@ -115,6 +117,16 @@ AUGMENTED = {  # ufuncs of `q += x` and the like, and their symbols
         for name in BINARY_OPERATORS.keys() - {"divmod"}
     },
 }
+EXACT: Mapping[str, Callable[..., int]] = {  # operators whose result may need more bits
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "pow": operator.pow,
+    "lshift": operator.lshift,
+    "neg": operator.neg,
+    "abs": operator.abs,
+}
+LARGEST_WIDTH = 64
 UNARY_OPERATORS = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
 
 
@@ -135,6 +147,31 @@ def keep_weak(result: Any, *operands: Operand) -> Any:
     return Array(result.node, result.traced_by, weak)
 
 
+def _of_numbers(name: str, function: Callable[..., Any], *operands: Operand) -> Any:
+    """An operator with a Python number; lazy integers are Python's, which have no width to wrap at.
+
+    RangeError for results beyond 64 bits.
+    """
+    exact = EXACT.get(name)
+    if exact is None or not all(_is_known_integer(operand) for operand in operands):
+        return keep_weak(function(*operands), *operands)
+    first, *rest = (
+        known_integer(operand) if isinstance(operand, Array) else operand for operand in operands
+    )
+    if name in ("pow", "lshift"):
+        if rest[0] < 0:
+            return function(*operands)
+        if abs(first) > 1:
+            rest = [min(rest[0], LARGEST_WIDTH)]  # more is beyond 64 bits as well
+    return creation.asarray(exact(first, *rest))
+
+
+def _is_known_integer(operand: Operand) -> bool:
+    if isinstance(operand, Array):
+        return operand.weak is int and operand.traced_by is None
+    return type(operand) is int
+
+
 def _binary_operator(name: str, function: Callable[..., Any]) -> None:
     """Attach `__name__` and `__rname__`; `augmented` has `x += y`."""
 
@@ -144,8 +181,9 @@ def _binary_operator(name: str, function: Callable[..., Any]) -> None:
         if not isinstance(other, _OPERANDS):
             _refuse(name, other)
             return NotImplemented
-        result = function(self, other)
-        return result if self.weak is None else keep_weak(result, self, other)
+        if self.weak is not None:
+            return _of_numbers(name, function, self, other)
+        return function(self, other)
 
     def reflected(self: Array, other: Operand) -> Any:
         if isinstance(other, _SEQUENCES):
@@ -153,8 +191,9 @@ def _binary_operator(name: str, function: Callable[..., Any]) -> None:
         if not isinstance(other, _OPERANDS):
             _refuse(name, other)
             return NotImplemented
-        result = function(other, self)
-        return result if self.weak is None else keep_weak(result, self, other)
+        if self.weak is not None:
+            return _of_numbers(name, function, other, self)
+        return function(other, self)
 
     _attach(f"__{name}__", forward, function)
     if name not in COMPARISONS:
@@ -203,11 +242,10 @@ def _power(base: Operand, exponent: Operand) -> Array:
 
 
 def _unary_operator(name: str, function: Callable[..., Any]) -> None:
-    def operator(self: Array) -> Any:
-        result = function(self)
-        return result if self.weak is None else keep_weak(result, self)
+    def unary(self: Array) -> Any:
+        return function(self) if self.weak is None else _of_numbers(name, function, self)
 
-    _attach(f"__{name}__", operator, function)
+    _attach(f"__{name}__", unary, function)
 
 
 def _attach(name: str, function: Callable[..., Any], source: Callable[..., Any]) -> None:
