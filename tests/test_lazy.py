@@ -294,6 +294,9 @@ def test_lazy_python_integers_do_not_wrap_at_64_bits(compute: Any) -> None:
         compute(nl.asarray(2**62))
     small = compute(nl.asarray(7) // 2)
     assert small.weak is int and int(small) == compute(3)
+    assert [int(nl.asarray(n) ** 2**40) for n in (0, 1, -1)] == [0, 1, 1]
+    with pytest.raises(nl.RangeError):
+        nl.asarray(1) << 2**40
     with pytest.raises(nl.DomainError, match="negative integer powers"):
         nl.asarray(3) ** -1
 

@@ -87,6 +87,9 @@ AUGMENTED = {  # ufuncs of `q += x` and the like, and their symbols
 }
 
 
+# --- methods ------------------------------------------------------------------------------------
+
+
 def _flat(self: Array) -> Any:
     """The elements in order, along one axis."""
     return PUBLIC["ravel"](self)
@@ -97,8 +100,6 @@ def _iterate(self: Array) -> Iterator[Array]:
         raise ArgumentError(f"cannot iterate over {self.node.type}: it has no axis")
     return (getitem(self, position) for position in range(self.shape[0]))
 
-
-# --- methods ------------------------------------------------------------------------------------
 
 SAME_METHODS = """
     all any argmax argmin argpartition argsort astype clip cumprod cumsum diagonal dot flatten max
