@@ -25,14 +25,21 @@ from neurlang.frontend.closeness import *
 from neurlang.frontend.composite import *
 from neurlang.frontend.convolution import *
 from neurlang.frontend.creation import *
+from neurlang.frontend.differences import *
 from neurlang.frontend.elementwise import *
 from neurlang.frontend.indexing import *
 from neurlang.frontend.linear import *
 from neurlang.frontend.manipulation import *
 from neurlang.frontend.ordering import *
+from neurlang.frontend.places import *
+from neurlang.frontend.reals import *
 from neurlang.frontend.rearrange import *
 from neurlang.frontend.reductions import *
+from neurlang.frontend.selection import *
+from neurlang.frontend.signals import *
 from neurlang.frontend.signature import ShapeDtype
+from neurlang.frontend.statistics import *
+from neurlang.frontend.without_nan import *
 from neurlang.inspect import explain, inspect
 from neurlang.ir.interpret import interpret
 from neurlang.jit import cache, jit, memory

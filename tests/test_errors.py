@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
+import os
 import pickle
 import random
+import secrets
 import threading
+import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +22,7 @@ from expected_error import expected_error
 
 import neurlang as nl
 from neurlang import errors, settings
+from neurlang.frontend import protocols
 from neurlang.frontend.trace import current_trace
 
 error = functools.partial(expected_error, __file__)
@@ -316,6 +321,39 @@ def test_functions_of_numpy_that_need_values(wrong: Any, right: Any) -> None:
     np.testing.assert_array_equal(nl.jit(right)(2), wrong(2))
 
 
+def test_a_list_times_a_traced_number() -> None:
+    """Python repeats the list: it is no array."""
+    hint = "make the integer static (static_argnames=), or the list an array (np.asarray)"
+    what = "times i64[] has a length that depends on a traced value"
+
+    def list_times(n: Any) -> Any:  # n of a list
+        return [1, 2] * n  # list times n
+
+    def times_tuple(n: Any) -> Any:  # n of a tuple
+        return n * (1, 2)  # n times tuple
+
+    def text_times(n: Any) -> Any:  # n of a text
+        return "ab" * n  # text times n
+
+    kind = nl.ConcreteValueError
+    with error(kind, f"a list {what}", "list times n", hint, origin="n of a list"):
+        nl.jit(list_times)(3)
+    with error(kind, f"a tuple {what}", "n times tuple", hint, origin="n of a tuple"):
+        nl.jit(times_tuple)(3)
+    with error(kind, f"a str {what}", "text times n", hint, origin="n of a text"):
+        nl.jit(text_times)(3)
+    with error(kind, f"a list {what}", "a list times a sum", hint):
+        nl.jit(lambda x: [1, 2] * x.sum())(np.arange(3))  # a list times a sum
+    hint = "use numbers, and arrays (np.asarray) in place of lists"
+    what = "mul takes a list and f64[], a Python float"
+    with error(nl.DTypeError, what, "list times n", hint, origin="n of a list"):
+        nl.jit(list_times)(2.5)
+    for x in (np.array([3, 4]), np.array([[3]]), np.array([2.5])):
+        np.testing.assert_array_equal(nl.jit(list_times)(x), list_times(x))
+    static = nl.jit(lambda x, n: x + [1, 2] * n, static_argnames="n")
+    np.testing.assert_array_equal(static(np.zeros(6), 3), [1, 2] * 3)
+
+
 leaked: list[Any] = []
 
 
@@ -461,6 +499,96 @@ def test_a_condition_alone_and_functions_of_linalg() -> None:
         nl.jit(lambda x: np.linalg.inv(x))(X)  # inverse
 
 
+# errors of Python and NumPy in a trace
+
+
+def test_calls_that_python_and_numpy_refuse() -> None:
+    def check(function: Any, kind: Any, what: str, mark: str, hint: str = "") -> None:
+        with error(kind, what, mark, hint):
+            nl.jit(function)(X)
+
+    sine = f"it is sin{inspect.signature(nl.sin)}"
+    unknown = "sin() got an unexpected keyword argument 'foo'"
+    check(lambda x: np.sin(x, foo=1), nl.ArgumentError, unknown, "keyword", sine)  # keyword
+    check(lambda x: nl.sin(x, foo=1), nl.ArgumentError, unknown, "ours", sine)  # ours
+    addition = f"it is add{inspect.signature(nl.add)}"
+    what = "add() takes from 2 to 3 positional arguments but 1 was given"
+    check(lambda x: np.add(x), nl.ArgumentError, what, "one of two", addition)  # one of two
+    what = "add() missing 1 required positional argument: 'x2'"
+    check(lambda x: nl.add(x), nl.ArgumentError, what, "one of our two", addition)  # one of our two
+    what = "need at least one array to concatenate"
+    check(lambda x: np.concatenate([]), nl.DomainError, what, "of nothing")  # of nothing
+    what = "concatenate of no arrays"
+    hint = "give at least one"
+    check(lambda x: nl.concatenate([]), nl.ShapeError, what, "our none", hint)  # our none
+    what = "axis 3 is out of bounds for array of dimension 1"
+    check(lambda x: TABLE.sum(3) + x, nl.AxisError, what, "axis of a table")  # axis of a table
+    what = "index 99 is out of bounds for axis 0 with size 10"
+    check(lambda x: TABLE[99] + x, nl.IndexingError, what, "row of a table")  # row of a table
+    what = "sum: got an unexpected keyword argument 'foo'"
+    reduction = f"it is sum{inspect.signature(nl.sum)}"
+    check(lambda x: x.sum(foo=1), nl.ArgumentError, what, "of a method", reduction)  # of a method
+    with error(nl.ArgumentError, what, "of a lazy method", reduction):
+        nl.asarray(X).sum(foo=1)  # of a lazy method
+
+
+def test_slices_that_are_none() -> None:
+    with error(nl.DomainError, "slice step cannot be zero", "step", "use a step of 1, -1, or more"):
+        nl.jit(lambda x: x[::0])(X)  # step
+    what = "slice(0.5, None, None) has bounds that are not integers"
+    with error(nl.ArgumentError, what, "bound", "use integers or None"):
+        nl.jit(lambda x: x[0.5:])(X)  # bound
+
+
+def test_what_the_function_itself_raises_is_left_alone() -> None:
+    class MyError(ValueError):
+        pass
+
+    def fail(kind: Any) -> Any:
+        def function(x: Any) -> Any:
+            raise kind("mine")
+
+        return nl.jit(function)
+
+    for kind in (ValueError, TypeError, IndexError, MyError, KeyError):
+        with pytest.raises(kind, match=r"^'?mine'?$") as caught:
+            fail(kind)(X)
+        assert type(caught.value) is kind
+    with pytest.raises(KeyError):
+        nl.jit(lambda x: x + {}["missing"])(X)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", sorted(protocols.PUBLIC))
+def test_every_bad_call_names_the_users_line(name: str) -> None:
+    """Whatever is wrong with the arguments of a function, the error is ours."""
+    calls: list[Callable[[Any, Any], Any]] = [
+        lambda f, x: f(),
+        lambda f, x: f(x, foo=1),
+        lambda f, x: f(*[x] * 12),
+        lambda f, x: f("text"),
+        lambda f, x: f(x, "text"),
+        lambda f, x: f(x, object()),
+        lambda f, x: f(x, axis="text"),
+        lambda f, x: f(x, axis=1.5),
+        lambda f, x: f(x, axis=x),
+        lambda f, x: f(x, axis=9),
+        lambda f, x: f(x, dtype="text"),
+        lambda f, x: f([]),
+        lambda f, x: f(x, []),
+    ]
+    for function in (protocols.PUBLIC[name], getattr(np, name, None)):
+        for call in calls:
+            if function is None:
+                continue
+            try:
+                nl.jit(functools.partial(call, function)).trace(X)
+            except nl.NeurlangError as caught:
+                assert f"\n  at {Path(__file__).name}:" in str(caught)
+            except AttributeError:
+                assert function is not protocols.PUBLIC[name]  # NumPy looks into the argument
+
+
 # side effects
 
 
@@ -552,12 +680,28 @@ def test_a_generator_without_a_seed() -> None:
     what = "a random generator without a seed is made while the function is traced"
     with error(nl.SideEffectError, what, "unseeded", DRAW_OUTSIDE):
         nl.jit(lambda x: x + np.random.default_rng().normal(size=3))(X)  # unseeded
+    with error(nl.SideEffectError, what, "unseeded of Python", DRAW_OUTSIDE):
+        nl.jit(lambda x: x + random.Random().random())(X)  # unseeded of Python
     assert np.random.default_rng().normal(size=3).shape == (3,)
+    assert 0 <= random.Random().random() < 1
+
+
+def test_random_bytes_of_the_system() -> None:
+    def check(function: Callable[[Any], Any], mark: str) -> None:
+        what = "random bytes of the system are drawn while the function is traced"
+        with error(nl.SideEffectError, what, mark, DRAW_OUTSIDE):
+            nl.jit(function)(X)
+
+    check(lambda x: x + os.urandom(1)[0], "urandom")  # urandom
+    check(lambda x: x + secrets.randbelow(9), "secrets")  # secrets
+    check(lambda x: x + uuid.uuid4().int % 9, "uuid4")  # uuid4
+    check(lambda x: x + random.SystemRandom().random(), "system")  # system
+    assert len(os.urandom(3)) == len(secrets.token_bytes(3)) == 3
 
 
 def test_a_generator_with_a_seed_is_the_same_at_every_call() -> None:
     def function(x: Any) -> Any:
-        return x + np.random.default_rng(7).normal(size=3)
+        return x + np.random.default_rng(7).normal(size=3) + random.Random(7).random()
 
     np.testing.assert_array_equal(nl.jit(function)(X), function(X))
 

@@ -375,3 +375,40 @@ def test_array_api_names() -> None:
     pairs = {"acos": "arccos", "pow": "power", "bitwise_invert": "invert", "mod": "remainder"}
     assert all(getattr(nl, short) is getattr(nl, name) for short, name in pairs.items())
     assert protocols.PUBLIC["bitwise_left_shift"] is nl.left_shift
+
+
+@pytest.mark.parametrize("casting", ["no", "equiv", "safe", "same_kind", "unsafe", "other"])
+def test_casting(casting: str) -> None:
+    single, double, bytes_ = np.ones(2, "f4"), np.ones(2), np.array([1, 2], "i1")
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+        ("add", (single, single), {}),
+        ("add", (single, double), {}),
+        ("add", (single, 1), {}),
+        ("add", (bytes_, 1.5), {}),
+        ("add", (double, 1), {"dtype": "f4"}),
+        ("add", (double, 1), {"dtype": "i4"}),
+        ("subtract", (bytes_, double), {"dtype": "i1"}),
+        ("power", (bytes_, 2), {}),
+        ("power", (bytes_, double), {}),
+        ("sqrt", (np.arange(3),), {}),
+        ("sqrt", (double,), {}),
+        ("less", (single, double), {}),
+        ("less", (single, 1), {}),
+        ("isnan", (single,), {}),
+    ]
+    for name, operands, keywords in calls:
+        if casting == "equiv" and type(operands[-1]) is int:
+            continue  # NumPy refuses Python numbers by this rule alone, and not by the stricter one
+        numpys = getattr(np, name)
+        try:
+            expected = numpys(*operands, casting=casting, **keywords)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            for function in (getattr(nl, name), numpys):
+                with pytest.raises(kind):
+                    function(asarray(operands[0]), *operands[1:], casting=casting, **keywords)
+            continue
+        for function in (getattr(nl, name), numpys):
+            found = function(asarray(operands[0]), *operands[1:], casting=casting, **keywords)
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)

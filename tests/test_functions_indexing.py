@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +65,7 @@ def random_key(random: np.random.Generator, shape: tuple[int, ...], arrays: bool
         size = shape[axis]
         choice = random.random()
         if choice < 0.15:
-            parts.append(None)
+            parts.append([None, True, np.True_, False][int(choice * 200) % 4 if arrays else 0])
             continue
         if arrays and choice < 0.55 and size:
             kept = [n if random.random() < 0.7 else 1 for n in common]
@@ -378,3 +379,56 @@ def test_traced_values() -> None:
 @pytest.mark.parametrize("module", [nl, make])
 def test_public_functions_have_docstrings(module: Any) -> None:
     assert all(getattr(module, name).__doc__ for name in module.__all__)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        True,
+        False,
+        np.True_,
+        np.array(False),
+        (True, 0),
+        (slice(None), True),
+        (0, slice(None), True),
+        ([0, 1], True),
+        ([0, 1], False),
+        (0, False),
+        (True, False, None),
+        (..., True),
+        (0, 0, True),
+        (True, np.arange(6).reshape(2, 3) > 2),
+        ([True, False],),
+        ([True],),
+        (True, slice(None), [0, 1]),
+    ],
+    ids=str,
+)
+def test_bools_add_axes(key: Any) -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    try:
+        expected = x[key]
+    except IndexError:
+        with pytest.raises(IndexError):
+            asarray(x)[key]
+        return
+    changed = x.copy()
+    changed[key] = -1
+    for found, wanted in ((asarray(x)[key], expected), (nl.update(x, key, -1), changed)):
+        assert found.shape == wanted.shape
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(traced_call(lambda a: a[key], x), expected)
+
+
+def test_integers_of_other_types() -> None:
+    class Place(enum.IntEnum):
+        ROW = 1
+
+    x = np.arange(6.0).reshape(2, 3)
+    for one in (Place.ROW, np.int8(1), np.uint64(1)):
+        np.testing.assert_array_equal(asarray(x)[one], x[one])
+        np.testing.assert_array_equal(asarray(x)[:one, one], x[:one, one])
+        np.testing.assert_array_equal(asarray(x).sum(one), x.sum(one))
+        assert asarray(x).reshape(one, 6).shape == x.reshape(one, 6).shape
+        assert make.zeros((one, 2)).shape == np.zeros((one, 2)).shape
+    assert (asarray(x.astype("f4")) + Place.ROW).dtype == (x.astype("f4") + Place.ROW).dtype

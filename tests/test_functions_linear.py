@@ -285,6 +285,10 @@ def test_norms(dtype):
             check("norm", x, ord, axis=(2, 0))
             check("norm", x, ord, axis=(0, 1), keepdims=True)
     check("norm", x)
+    for number in (np.float64(3), x):
+        for axis in ((), 0, None):
+            check("norm", number, axis=axis)
+            check("norm", number, 2, axis=axis)
     check("norm", x, 1)
     check("norm", np.ones((0, 3)), 1)
     check("norm", np.ones(0), np.inf)

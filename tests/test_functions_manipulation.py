@@ -273,7 +273,7 @@ def test_errors_name_what_happened():
     assert "test_functions_manipulation.py" in str(caught.value)
     with pytest.raises(AxisError, match="swapaxes: axis 2"):
         manipulation.swapaxes(x, 0, 2)
-    with pytest.raises(ArgumentError, match="order"):
+    with pytest.raises(DomainError, match="order"):
         manipulation.reshape(x, (12,), order="Z")
     with pytest.raises(DomainError, match="mode"):
         rearrange.pad(x, 1, mode="median")
@@ -341,3 +341,34 @@ def test_what_functions_make_of_python_numbers_is_an_array(name, number):
     same(view(nl, number) * vector, expected)
     same(view(nl, nl.asarray(number)) * vector, expected)
     same(nl.jit(lambda s, x: view(nl, s) * x)(number, vector), expected)
+
+
+@pytest.mark.parametrize("order", ["C", "F", "A", "K", "f", None, "Z"])
+def test_orders_of_elements(order):
+    x = sample((3, 4), "int16")
+    for name in ("ravel", "flatten"):
+        numpys = np.ravel if name == "ravel" else np.ndarray.flatten
+        for each in (x, x[0], x[:, 1], x[::-1]):
+            both(getattr(manipulation, name), numpys, each, order=order or "C")
+    both(manipulation.reshape, np.reshape, x, (2, 6), order=order)
+    computed = asarray(x) * 2 + np.arange(4)
+    for letter in "AK":
+        same(manipulation.ravel(computed, letter), (x * 2 + np.arange(4)).ravel(letter))
+
+
+@pytest.mark.parametrize("turn", [np.transpose, lambda x: x.T + 1, lambda x: x[:, [1, 0]]])
+def test_orders_that_ask_for_a_layout_which_is_not_known(turn):
+    x = sample((3, 4), "int16")
+    for order in "AK":
+        with pytest.raises(ArgumentError, match="depends on how NumPy lays"):
+            manipulation.ravel(turn(asarray(x)), order)
+
+
+@pytest.mark.parametrize("axis", [True, False, np.True_, (True,), (0, True)])
+def test_a_bool_is_no_axis(axis):
+    x = np.ones((2, 3))
+    both(nl.sum, np.sum, x, axis=axis)
+    both(nl.argmax, np.argmax, x, axis=axis)
+    both(nl.cumsum, np.cumsum, x, axis=axis)
+    both(nl.squeeze, np.squeeze, np.ones((1, 1)), axis=axis)
+    both(nl.zeros, np.zeros, (axis, 2) if isinstance(axis, bool) else axis)

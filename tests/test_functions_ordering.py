@@ -34,8 +34,10 @@ def test_sorting(name, dtype):
 
 
 def test_scalars_have_no_axis_to_sort():
-    check("sort", 3)
-    check("sort", 3, axis=None)
+    for x in (3, np.float64(3)):
+        for axis in (0, -1, None, 1):
+            check("sort", x, axis=axis)
+            check("argsort", x, axis=axis)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float32"])
@@ -99,6 +101,9 @@ def test_cumulative(name):
     check(name, x[0], include_initial=True)
     check(name, x[0], dtype="float32")
     check(name, 3)
+    for axis in ((0,), (0, 0), 0):
+        check(name, np.float64(3), axis=axis)
+        check(name, x[0], axis=axis)
 
 
 @pytest.mark.parametrize("side", ["left", "right", "middle"])

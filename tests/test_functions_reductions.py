@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from against_numpy import DTYPES, SHAPES, both, interpreter, same, sample, traced
 
+import neurlang as nl
 from neurlang.errors import ArgumentError, AxisError, NeurlangError, ShapeError
 from neurlang.frontend import linear
-from neurlang.frontend import reductions as nl
 from neurlang.frontend.array import asarray
 
 assert interpreter

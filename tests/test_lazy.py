@@ -251,3 +251,55 @@ def test_words_that_are_no_dtype_are_our_error() -> None:
         nl.jit(lambda x: np.sum(x, dtype="foo"))(X)  # sum
     with pytest.raises(nl.DTypeError, match="is not a dtype"):
         nl.zeros(3, dtype="(1")
+
+
+def test_python_integers_that_an_operator_made_do_not_wrap() -> None:
+    """NumPy refuses 150 * 2 + np.int8(1): the value of a lazy integer is known."""
+    number: Any = nl.asarray(150)
+    for wide in (number * 2, number + number, 2 * number - 1, -number, number**2):
+        for narrow in (np.int8(1), nl.asarray(np.int8([1, 2]))):
+            with expected_error(
+                __file__,
+                nl.RangeError,
+                f"Python integer {int(wide)} out of bounds for int8",
+                "a sum that is too narrow",
+                "convert the array with astype first, as NumPy 2 demands",
+            ):
+                wide + narrow  # a sum that is too narrow
+    found = number * 2 + nl.asarray(np.int16([1]))
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, [301])
+    assert nl.jit(lambda x: x + (nl.asarray(50) * 2))(np.int8([1])).dtype == np.int8
+    with pytest.raises(OverflowError):
+        nl.jit(lambda x: x + (nl.asarray(150) * 2))(np.int8([1]))
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda n: n * 4,
+        lambda n: 4 * n,
+        lambda n: n + n,
+        lambda n: -n - n - 1,
+        lambda n: n**3,
+        lambda n: 3**n,
+        lambda n: n << 3,
+        lambda n: 3 << n,
+        lambda n: -n * 2 - 1,
+        lambda n: -(-n * 2),
+    ],
+)
+def test_lazy_python_integers_do_not_wrap_at_64_bits(compute: Any) -> None:
+    with pytest.raises(nl.RangeError, match="does not fit 64 bits"):
+        compute(nl.asarray(2**62))
+    small = compute(nl.asarray(7) // 2)
+    assert small.weak is int and int(small) == compute(3)
+    assert [int(nl.asarray(n) ** 2**40) for n in (0, 1, -1)] == [0, 1, 1]
+    with pytest.raises(nl.RangeError):
+        nl.asarray(1) << 2**40
+    with pytest.raises(nl.DomainError, match="negative integer powers"):
+        nl.asarray(3) ** -1
+
+
+def test_python_integers_of_a_trace_have_64_bits() -> None:
+    assert nl.jit(lambda n: n * 4)(2**62) == 0

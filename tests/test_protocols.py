@@ -284,6 +284,43 @@ NUMPY_CALLS: list[Callable[[Any], Any]] = [
     lambda x: np.sinc(x),
     lambda x: np.linalg.norm(x),
     lambda x: np.linalg.matmul(x, X.T),
+    lambda x: np.isin(x, [1.5, 3]),
+    lambda x: np.isin(element=x, test_elements=[1.5, 3], invert=True),
+    lambda x: np.select([x > 1, x < 0], [x, -x], default=9),
+    lambda x: np.interp(x, [-1, 0, 3], [1, 2, 3], left=0),
+    lambda x: np.interp(1.5, np.arange(3), x[0]),
+    lambda x: np.convolve(x[0], [1, 2], "same"),
+    lambda x: np.correlate(a=x[0], v=[1, 2], mode="full"),
+    lambda x: np.median(x, 0, None, True, True),
+    lambda x: np.nanmedian(x, axis=1, overwrite_input=False),
+    lambda x: np.percentile(x, 30, 1, method="linear", weights=None),
+    lambda x: np.quantile(a=x, q=[0.1, 0.9], axis=1, keepdims=True),
+    lambda x: np.gradient(x, 2.0, axis=1),
+    lambda x: np.ediff1d(x, to_begin=1.0),
+    lambda x: np.unwrap(x, 4, 0),
+    lambda x: np.nanargmax(x, 1, None),
+    lambda x: np.nancumsum(x, 1, None, None),
+    lambda x: np.nancumprod(a=x),
+    lambda x: np.partition(x, 2, 1),
+    lambda x: np.argpartition(x, 2),
+    lambda x: np.polyval([1, 2], x),
+    lambda x: np.polyval(x[0], 2.0),
+    lambda x: np.vander(x[0], N=2, increasing=True),
+    lambda x: np.array_equiv(x, X[:1]),
+    lambda x: np.compress([False, True], x, axis=0),
+    lambda x: np.delete(x, 1, axis=1),
+    lambda x: np.insert(x, 1, 5, axis=1),
+    lambda x: np.insert(x, [0, 1], x[:, :1], 0),
+    lambda x: np.diagflat(x, 1),
+    lambda x: np.block([[x, x], [x, X]]),
+    lambda x: np.resize(x, (4, 2)),
+    lambda x: np.dsplit(np.reshape(x, (1, 2, 3)), 3)[1],
+    lambda x: np.conj(x),
+    lambda x: np.angle(x, deg=True),
+    lambda x: np.real_if_close(x, tol=10),
+    lambda x: np.isreal(x),
+    lambda x: np.tril_indices_from(x)[0],
+    lambda x: np.unravel_index(np.argmax(x), x.shape)[1],
 ]
 
 
@@ -297,6 +334,15 @@ def test_numpy_questions_about_shape_and_dtype() -> None:
     assert np.shape(x) == (2, 3) and np.ndim(x) == 2 and np.size(x) == 6 and np.size(x, 1) == 3
     assert np.result_type(x, np.float32(1)) == np.float64
     assert not np.iscomplexobj(x) and np.isrealobj(x)
+
+
+def test_parts_of_python_numbers_stay_python_numbers() -> None:
+    single = np.ones(2, np.float32)
+    for part in (np.real, np.imag, lambda n: n.imag, lambda n: n.real):
+        for number in (3, 2.5):
+            found = jit(lambda x, n, part=part: x * part(n), static_argnames="part")(single, number)
+            assert found.dtype == (single * part(number)).dtype
+            np.testing.assert_array_equal(found, single * part(number))
 
 
 def test_numpy_calls_work_on_traced_arrays() -> None:
@@ -317,7 +363,8 @@ def test_numpy_calls_work_on_traced_arrays() -> None:
         (lambda x: np.add(x, 1, where=X > 0), "add takes no where="),
         (lambda x: np.add.at(x, [0], 1), "numpy.add.at is not supported"),
         (lambda x: np.add.reduceat(x, [0]), "numpy.add.reduceat is not supported"),
-        (lambda x: np.unwrap(x), "numpy.unwrap is not supported"),
+        (lambda x: np.trim_zeros(x[0]), "numpy.trim_zeros is not supported"),
+        (lambda x: np.put_along_axis(x, X, 1, 0), "numpy.put_along_axis is not supported"),
         (lambda x: np.packbits(x), "numpy.packbits is not supported"),
         (lambda x: np.fft.fft(x), "numpy.fft.fft is not supported"),
         (lambda x: np.where(x), "where of a condition alone has a shape"),

@@ -27,7 +27,8 @@ from neurlang.errors import (
 )
 from neurlang.frontend.trace import Trace, current_trace
 from neurlang.ir.graph import Graph, Node, graph_from, is_splat, make_constant, make_node
-from neurlang.ir.types import DType, Shape, Type, check_dtype
+from neurlang.ir.interpret import interpret
+from neurlang.ir.types import INT64, DType, Shape, Type, check_dtype
 
 PYTHON_SCALARS = (bool, int, float)
 Operand = Any  # an Array, a NumPy array or scalar, a Python scalar, or nested lists of them
@@ -483,6 +484,14 @@ def _check_fits(integer: Array, dtype: DType) -> None:
         python_numbers(integer.node.attrs["value"].item(), dtype)
     elif integer.traced_by is not None:
         integer.traced_by.narrowed.setdefault(integer.node, {})[dtype] = user_line()
+    elif dtype != INT64:
+        python_numbers(known_integer(integer), dtype)
+
+
+def known_integer(integer: Array) -> int:
+    """The value of a lazy Python integer, without a program for so little."""
+    graph, values = pending_graph([integer])
+    return int(interpret(graph, *values))
 
 
 def origin(x: Array) -> Where | None:

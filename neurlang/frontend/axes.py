@@ -6,13 +6,20 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from neurlang.errors import ArgumentError, AxisError
 from neurlang.frontend.array import Array, apply, origin
 
 
 def as_integer(name: str, what: str, value: Any) -> int:
-    """A static Python integer; ArgumentError naming the function and the argument otherwise."""
+    """A static Python integer; ArgumentError naming the function and the argument otherwise.
+
+    A bool is a count, but neither an axis nor a size: as NumPy's reductions have it.
+    """
     try:
+        if isinstance(value, bool | np.bool_) and what in ("axis", "a size"):
+            raise TypeError("a bool is no integer")
         return operator.index(value)
     except TypeError as error:
         if isinstance(value, Array):

@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.frontend.array import Array, Operand, apply, as_weak_array, asarray, full
+from neurlang.errors import ShapeError
+from neurlang.frontend.array import (
+    Array,
+    Operand,
+    apply,
+    as_weak_array,
+    asarray,
+    common_shape,
+    full,
+)
 from neurlang.frontend.elementwise import (
     astype,
     equal,
@@ -71,4 +80,14 @@ def array_equal(a1: Operand, a2: Operand, equal_nan: bool = False) -> Array:
     return all(same)
 
 
-__all__ = ["allclose", "array_equal", "isclose"]
+def array_equiv(a1: Operand, a2: Operand) -> Array:
+    """Whether two arrays broadcast together and have equal elements then: one bool."""
+    left, right = asarray(a1), asarray(a2)
+    try:
+        common_shape("array_equiv", (left, right))
+    except ShapeError:
+        return full((), False, BOOL)
+    return all(equal(left, right))
+
+
+__all__ = ["allclose", "array_equal", "array_equiv", "isclose"]

@@ -22,6 +22,7 @@ from neurlang.frontend.array import (
 )
 from neurlang.frontend.array import asarray as strong_array
 from neurlang.frontend.array import full as splat
+from neurlang.frontend.axes import as_integer, as_integers
 from neurlang.frontend.elementwise import add, divide, equal, multiply, power, subtract, where
 from neurlang.frontend.indexing import getitem, update
 from neurlang.ir.types import BOOL, FLOAT64, INT64, DType, Shape, check_dtype
@@ -31,8 +32,7 @@ LARGEST_LITERAL = 64  # elements of a range that are written as a constant, not 
 
 def as_shape(shape: Any) -> Shape:
     """A shape given as one size or as a sequence; ShapeError for negative sizes."""
-    sizes = shape if isinstance(shape, Sequence | np.ndarray) else (shape,)
-    found = tuple(operator.index(size) for size in sizes)
+    found = as_integers("a shape", "a size", shape)
     if any(size < 0 for size in found):
         raise ShapeError(f"shape {list(found)} has a negative size")
     return found
@@ -179,10 +179,10 @@ def linspace(
     broadcast. With `retstep`, also the distance. ShapeError for a negative `num`.
     """
     num = operator.index(num)
+    if num < 0:
+        raise ShapeError(f"linspace of {num} numbers", hint="give a count that is not negative")
     if isinstance(start, Array) or isinstance(stop, Array):
         return _traced_linspace(start, stop, num, endpoint, retstep, dtype, axis)
-    if num < 0:
-        raise ShapeError(f"linspace of {num} numbers")
     values, step = np.linspace(start, stop, num, endpoint, retstep=True, dtype=dtype, axis=axis)
     result = _linspace_steps(values, start, stop, step, endpoint)
     return (result, step) if retstep else result
@@ -270,7 +270,8 @@ def _column_against_row(op: str, shape: Shape, offset: int) -> Array:
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Array:
     """Ones on the diagonal `k` columns right of the main one, else zeros: shape (N, M or N)."""
     sizes = as_shape((N, N if M is None else M))
-    return cast(_column_against_row("equal", sizes, k), check_dtype(dtype or float))
+    above = as_integer("eye", "k", k)
+    return cast(_column_against_row("equal", sizes, above), check_dtype(dtype or float))
 
 
 def identity(n: int, dtype: Any = None) -> Array:
@@ -281,19 +282,22 @@ def identity(n: int, dtype: Any = None) -> Array:
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Array:
     """Ones on and below the diagonal `k`, else zeros: shape (N, M or N)."""
     sizes = as_shape((N, N if M is None else M))
-    return cast(_column_against_row("less_equal", sizes, k), check_dtype(dtype or float))
+    above = as_integer("tri", "k", k)
+    return cast(_column_against_row("less_equal", sizes, above), check_dtype(dtype or float))
 
 
 def tril(m: Operand, k: int = 0) -> Array:
     """`m` with zeros above the diagonal `k` of its last two axes; same shape and dtype."""
     x = _matrices("tril", m)
-    return where(_column_against_row("less_equal", x.shape[-2:], k), x, splat((), 0, x.dtype))
+    kept = _column_against_row("less_equal", x.shape[-2:], as_integer("tril", "k", k))
+    return where(kept, x, splat((), 0, x.dtype))
 
 
 def triu(m: Operand, k: int = 0) -> Array:
     """`m` with zeros below the diagonal `k` of its last two axes; same shape and dtype."""
     x = _matrices("triu", m)
-    return where(_column_against_row("less_equal", x.shape[-2:], k - 1), splat((), 0, x.dtype), x)
+    below = _column_against_row("less_equal", x.shape[-2:], as_integer("triu", "k", k) - 1)
+    return where(below, splat((), 0, x.dtype), x)
 
 
 def _matrices(name: str, m: Operand) -> Array:
@@ -310,6 +314,7 @@ def diag(v: Operand, k: int = 0) -> Array:
     ShapeError for other numbers of axes.
     """
     x = strong_array(v)
+    k = as_integer("diag", "k", k)
     if x.ndim == 2:
         rows, columns = x.shape
         first_row, first_column = max(0, -k), max(0, k)
@@ -325,6 +330,12 @@ def diag(v: Operand, k: int = 0) -> Array:
     flat = splat((size * size,), 0, x.dtype)
     stop = start + x.size * (size + 1)
     return reshape(update(flat, slice(start, stop, size + 1), x), (size, size))
+
+
+def diagflat(v: Operand, k: int = 0) -> Array:
+    """The matrix that has the elements of `v`, in order, on its diagonal `k`."""
+    x = strong_array(v)
+    return diag(reshape(x, (x.size,)), k)
 
 
 # --- grids --------------------------------------------------------------------------------------
@@ -378,6 +389,6 @@ def fromfunction(
 
 
 __all__ = """
-    arange array asarray diag empty empty_like eye fromfunction full full_like geomspace identity
-    indices linspace logspace meshgrid ones ones_like tri tril triu zeros zeros_like
+    arange array asarray diag diagflat empty empty_like eye fromfunction full full_like geomspace
+    identity indices linspace logspace meshgrid ones ones_like tri tril triu zeros zeros_like
 """.split()

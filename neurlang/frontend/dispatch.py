@@ -8,27 +8,36 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from neurlang.errors import DTypeError
+from neurlang.errors import DomainError, DTypeError
 from neurlang.frontend.array import Array, Operand, apply, as_operand, common_shape, convert, full
 from neurlang.ir.types import BOOL, FLOAT32, SHORT, DType, check_dtype
 
 Kind = DType | type
 Compute = Callable[..., Array]
-Comparison = Callable[[Operand, Operand], Array]
 Function = TypeVar("Function", bound=Callable[..., Any])
 FLOAT16 = np.dtype("float16")
+SAME_KIND = "same_kind"  # NumPy's rule for casts where none is given
+CASTING = ("no", "equiv", "safe", SAME_KIND, "unsafe")
 
 
 class Unary(Protocol):
     """A public function of one array."""
 
-    def __call__(self, x: Operand, /, *, dtype: Any = None) -> Array: ...
+    def __call__(self, x: Operand, /, *, dtype: Any = None, casting: str = SAME_KIND) -> Array: ...
 
 
 class Binary(Protocol):
     """A public function of two arrays."""
 
-    def __call__(self, x1: Operand, x2: Operand, /, *, dtype: Any = None) -> Array: ...
+    def __call__(
+        self, x1: Operand, x2: Operand, /, *, dtype: Any = None, casting: str = SAME_KIND
+    ) -> Array: ...
+
+
+class Comparison(Protocol):
+    """A public function that compares two arrays."""
+
+    def __call__(self, x1: Operand, x2: Operand, /, *, casting: str = SAME_KIND) -> Array: ...
 
 
 def kind_of(operand: Operand) -> Kind:
@@ -40,7 +49,11 @@ def kind_of(operand: Operand) -> Kind:
 
 @lru_cache(maxsize=8192)
 def loop_dtypes(
-    name: str, numpy: np.ufunc, kinds: tuple[Kind, ...], dtype: DType | None = None
+    name: str,
+    numpy: np.ufunc,
+    kinds: tuple[Kind, ...],
+    dtype: DType | None = None,
+    casting: str = SAME_KIND,
 ) -> tuple[DType, ...]:
     """The dtypes of NumPy 2's inner loop, operands first; DTypeError where it has none for us.
 
@@ -53,13 +66,21 @@ def loop_dtypes(
     words = " and ".join(
         str(kind) if isinstance(kind, np.dtype) else kind.__name__ for kind in kinds
     )
+    types = (*kinds, *(None,) * numpy.nout)
     try:
-        found = numpy.resolve_dtypes((*kinds, *(None,) * numpy.nout), signature=signature)
+        # only the loosest rule is asked for: NumPy 2.4 crashes where it refuses by the others
+        if casting == "unsafe":
+            found = numpy.resolve_dtypes(types, signature=signature, casting="unsafe")
+        else:
+            found = numpy.resolve_dtypes(types, signature=signature)
     except TypeError:
+        found = ()
+    if not found or not _casts(kinds, found, casting):
         target = "" if dtype is None else f" as {dtype}"
+        rule = "" if casting == SAME_KIND else f" with casting={casting!r}"
         raise DTypeError(
-            f"{name} is not defined for {words}{target}", hint="convert with astype"
-        ) from None
+            f"{name} is not defined for {words}{target}{rule}", hint="convert with astype"
+        )
     if all(result == BOOL for result in found[numpy.nin :]):
         found = tuple(FLOAT32 if each == FLOAT16 else each for each in found)
     if any(each not in SHORT for each in found):
@@ -70,13 +91,32 @@ def loop_dtypes(
     return tuple(found)
 
 
+def _casts(kinds: Sequence[Kind], found: Sequence[DType], casting: Any) -> bool:
+    """Whether the rule lets operands become what the loop takes; Python numbers always may."""
+    return casting == SAME_KIND or all(
+        np.can_cast(kind, loop, casting)
+        for kind, loop in zip(kinds, found)
+        if isinstance(kind, np.dtype)
+    )
+
+
 def prepare(
-    name: str, numpy: np.ufunc, operands: Sequence[Operand], dtype: Any = None
+    name: str,
+    numpy: np.ufunc,
+    operands: Sequence[Operand],
+    dtype: Any = None,
+    casting: str = SAME_KIND,
 ) -> list[Array]:
     """The operands brought to one shape, each in the dtype of NumPy's loop."""
+    if casting not in CASTING:
+        raise DomainError(
+            f"{name} has no casting {casting!r}", hint=f"choose from {', '.join(CASTING)}"
+        )
     lifted = [as_operand(operand) for operand in operands]
     wanted = None if dtype is None else check_dtype(dtype)
-    loop = loop_dtypes(name, numpy, tuple([kind_of(operand) for operand in lifted]), wanted)
+    loop = loop_dtypes(
+        name, numpy, tuple([kind_of(operand) for operand in lifted]), wanted, casting
+    )
     shape = common_shape(name, lifted)
     return [convert(operand, found, shape) for operand, found in zip(lifted, loop)]
 
@@ -98,8 +138,8 @@ def like(x: Array, value: Any) -> Array:
 def unary(name: str, numpy: np.ufunc, compute: Compute, meaning: str) -> Unary:
     """The public function of one array that computes `compute` in the dtype of `numpy`."""
 
-    def function(x: Operand, /, *, dtype: Any = None) -> Array:
-        return compute(*prepare(name, numpy, (x,), dtype))
+    def function(x: Operand, /, *, dtype: Any = None, casting: str = SAME_KIND) -> Array:
+        return compute(*prepare(name, numpy, (x,), dtype, casting))
 
     return document(function, name, numpy, meaning)
 
@@ -107,8 +147,10 @@ def unary(name: str, numpy: np.ufunc, compute: Compute, meaning: str) -> Unary:
 def binary(name: str, numpy: np.ufunc, compute: Compute, meaning: str) -> Binary:
     """The public function of two arrays that computes `compute` in the dtypes of `numpy`."""
 
-    def function(x1: Operand, x2: Operand, /, *, dtype: Any = None) -> Array:
-        return compute(*prepare(name, numpy, (x1, x2), dtype))
+    def function(
+        x1: Operand, x2: Operand, /, *, dtype: Any = None, casting: str = SAME_KIND
+    ) -> Array:
+        return compute(*prepare(name, numpy, (x1, x2), dtype, casting))
 
     return document(function, name, numpy, meaning)
 
@@ -132,14 +174,15 @@ DOCSTRINGS = {
     1: """{meaning}, elementwise.
 
     `x` is an array or a scalar of any shape; the result has that shape and the dtype that
-    `numpy.{numpy}` gives. A `dtype`, where it may be given, is the one that is computed in.
-    DTypeError where NumPy has no such dtype, or has float16.
+    `numpy.{numpy}` gives. A `dtype`, where it may be given, is the one that is computed in;
+    `casting` is NumPy's rule for how operands get there. DTypeError where NumPy has no such dtype,
+    or has float16.
     """,
     2: """{meaning}, elementwise.
 
     `x1` and `x2` are arrays or scalars that broadcast together; the result has their common shape
     and the dtype that `numpy.{numpy}` gives. A `dtype`, where it may be given, is the one that is
-    computed in. ShapeError where they do not broadcast, DTypeError where NumPy has no such dtype,
-    or has float16.
+    computed in; `casting` is NumPy's rule for how operands get there. ShapeError where they do not
+    broadcast, DTypeError where NumPy has no such dtype, or has float16.
     """,
 }

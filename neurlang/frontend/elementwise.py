@@ -28,6 +28,7 @@ from neurlang.frontend.array import (
     result_dtype,
 )
 from neurlang.frontend.dispatch import (
+    SAME_KIND,
     Comparison,
     Compute,
     binary,
@@ -375,13 +376,13 @@ def _all_bits(operand: Operand, other: Operand) -> Operand:
 
 
 def _comparison(name: str, numpy: np.ufunc, compute: Compute, meaning: str) -> Comparison:
-    def function(x1: Operand, x2: Operand, /) -> Array:
+    def function(x1: Operand, x2: Operand, /, *, casting: str = SAME_KIND) -> Array:
         left, right = as_operand(x1), as_operand(x2)
         outside = _outside(right, left) - _outside(left, right)
         if outside:
             return full(common_shape(name, (left, right)), numpy(0, outside), BOOL)
         exact = _all_bits(left, right), _all_bits(right, left)
-        return compute(*prepare(name, numpy, exact))
+        return compute(*prepare(name, numpy, exact, casting=casting))
 
     return document(function, name, numpy, meaning)
 
@@ -482,6 +483,7 @@ def astype(x: Operand, dtype: Any, *, copy: bool = True) -> Array:
 # --- other names --------------------------------------------------------------------------------
 
 abs = absolute
+around = round
 acos, acosh, asin, asinh = arccos, arccosh, arcsin, arcsinh
 atan, atan2, atanh = arctan, arctan2, arctanh
 bitwise_invert = bitwise_not = invert
@@ -490,12 +492,12 @@ deg2rad, rad2deg = radians, degrees
 mod, pow, true_divide = remainder, power, divide
 
 __all__ = """
-    abs absolute acos acosh add arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh
-    astype atan atan2 atanh bitwise_and bitwise_count bitwise_invert bitwise_left_shift bitwise_not
-    bitwise_or bitwise_right_shift bitwise_xor cbrt ceil clip copysign cos cosh deg2rad degrees
-    divide divmod equal erf erfc exp exp2 expm1 fabs fix float_power floor floor_divide fmax fmin
-    fmod frexp gcd gelu greater greater_equal heaviside hypot invert isfinite isinf isnan isneginf
-    isposinf lcm ldexp left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2
+    abs absolute acos acosh add arccos arccosh arcsin arcsinh arctan arctan2 arctanh around asin
+    asinh astype atan atan2 atanh bitwise_and bitwise_count bitwise_invert bitwise_left_shift
+    bitwise_not bitwise_or bitwise_right_shift bitwise_xor cbrt ceil clip copysign cos cosh deg2rad
+    degrees divide divmod equal erf erfc exp exp2 expm1 fabs fix float_power floor floor_divide fmax
+    fmin fmod frexp gcd gelu greater greater_equal heaviside hypot invert isfinite isinf isnan
+    isneginf isposinf lcm ldexp left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2
     logical_and logical_not logical_or logical_xor maximum minimum mod modf multiply nan_to_num
     negative nextafter not_equal positive pow power rad2deg radians reciprocal relu remainder
     right_shift rint round sigmoid sign signbit silu sin sinc sinh softplus spacing sqrt square

@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import DTypeError, IndexingError, ShapeError
+from neurlang.errors import (
+    ArgumentError,
+    DomainError,
+    DTypeError,
+    IndexingError,
+    NeurlangError,
+    ShapeError,
+)
 from neurlang.frontend.array import (
     Array,
     Operand,
@@ -32,11 +39,13 @@ Index = Any  # a NumPy array of int64, or an Array of integers
 class Region:
     """What a key selects: a strided box of the array, then perhaps indices into the box.
 
-    `layout` names for each axis of the result the axis of the box, or None for one that the key
-    adds; the axes of the box that integers picked are not in it. `indices` holds the integer
-    arrays of the key by axis of the box; theirs are the result's axes from `front` on.
+    The array has the shape `base`, with an axis of size 1 for each bool in the key. `layout` names
+    for each axis of the result the axis of the box, or None for one that the key adds; the axes of
+    the box that integers picked are not in it. `indices` holds the integer arrays of the key by
+    axis of the box; theirs are the result's axes from `front` on.
     """
 
+    base: Shape
     start: tuple[int, ...]
     size: tuple[int, ...]
     step: tuple[int, ...]
@@ -49,9 +58,9 @@ class Region:
         """The shape of the result, without the axes of index arrays."""
         return tuple(1 if axis is None else self.size[axis] for axis in self.layout)
 
-    def covers(self, shape: Shape) -> bool:
+    def is_whole(self) -> bool:
         """Whether the box is the whole array in its own order."""
-        return self.size == shape and not any(self.start) and all(s == 1 for s in self.step)
+        return self.size == self.base and not any(self.start) and all(s == 1 for s in self.step)
 
 
 # --- reading a key ------------------------------------------------------------------------------
@@ -62,9 +71,7 @@ def _as_index(item: Any) -> Any:
     if item is None or item is Ellipsis or isinstance(item, slice):
         return item
     if isinstance(item, bool | np.bool_):
-        raise IndexingError(
-            "a bool is not an index here", hint="use x[None] to add an axis, or where() to choose"
-        )
+        return np.asarray(item)
     if isinstance(item, int | np.integer):
         return int(item)
     if isinstance(item, Array):
@@ -116,10 +123,11 @@ def _axes_of(item: Any) -> int:
     return int(item.ndim) if isinstance(item, np.ndarray) and item.dtype.kind == "b" else 1
 
 
-def _expand_key(key: Any, shape: Shape) -> list[Any]:
+def _expand_key(key: Any, shape: Shape) -> tuple[list[Any], Shape]:
     """The parts of a key, one for each axis and None: masks as integer arrays.
 
-    An ellipsis that stands for no axis stays: it still keeps the arrays beside it apart.
+    An ellipsis that stands for no axis stays: it still keeps the arrays beside it apart. A bool is
+    a mask of no axis, which gets one of size 1: the shape that the parts are for comes second.
     """
     items = [_as_index(item) for item in (key if isinstance(key, tuple) else (key,))]
     used = sum(_axes_of(item) for item in items)
@@ -135,19 +143,25 @@ def _expand_key(key: Any, shape: Shape) -> list[Any]:
         position = ellipses[0] if ellipses else len(items)
         items[position : position + 1] = [slice(None)] * (len(shape) - used)
     parts: list[Any] = []
+    base = list(shape)
     axis = 0
     for item in items:
-        if isinstance(item, np.ndarray) and item.dtype.kind == "b":
-            _check_mask(item, shape, axis)
+        is_mask = isinstance(item, np.ndarray) and item.dtype.kind == "b"
+        if is_mask and not item.ndim:
+            base.insert(axis, 1)
+            parts.append(np.zeros(int(item), np.int64))
+            axis += 1
+        elif is_mask:
+            _check_mask(item, tuple(base), axis)
             parts.extend(item.nonzero())
         else:
             parts.append(item)
         axis += _axes_of(item)
-    return parts
+    return parts, tuple(base)
 
 
 def _check_mask(mask: Any, shape: Shape, axis: int) -> None:
-    if mask.ndim == 0 or mask.shape != shape[axis : axis + mask.ndim]:
+    if mask.shape != shape[axis : axis + mask.ndim]:
         raise IndexingError(
             f"a mask of shape {list(mask.shape)} does not fit axes {axis}.. of {list(shape)}",
             hint="a mask has the sizes of the axes that it stands for",
@@ -166,6 +180,20 @@ def _check_range(index: Any, axis: int, size: int) -> Any:
     return np.where(values < 0, values + size, values)
 
 
+def _slice_bounds(part: slice, extent: int) -> tuple[int, int, int]:
+    """Start, stop and step of a slice of an axis; DomainError or ArgumentError for a bad one."""
+    try:
+        return part.indices(extent)
+    except ValueError as error:
+        raise DomainError(f"{error}", hint="use a step of 1, -1, or more") from None
+    except TypeError as error:
+        if isinstance(error, NeurlangError):
+            raise
+        raise ArgumentError(
+            f"{part} has bounds that are not integers", hint="use integers or None"
+        ) from None
+
+
 def _region(key: Any, shape: Shape) -> Region:
     """The box that a key selects, and what remains to be done to it."""
     boxes: list[tuple[int, int, int]] = []
@@ -173,16 +201,17 @@ def _region(key: Any, shape: Shape) -> Region:
     indices: dict[int, Index] = {}
     advanced: list[int] = []
     kept_before = 0
-    for position, part in enumerate(_expand_key(key, shape)):
+    parts, base = _expand_key(key, shape)
+    for position, part in enumerate(parts):
         if part is Ellipsis:
             continue
         if part is None:
             layout.append(None)
             continue
         axis = len(boxes)
-        extent = shape[axis]
+        extent = base[axis]
         if isinstance(part, slice):
-            first, stop, stride = part.indices(extent)
+            first, stop, stride = _slice_bounds(part, extent)
             count = len(range(first, stop, stride))
             boxes.append((first, count, stride) if count else (0, 0, 1))
             layout.append(axis)
@@ -198,6 +227,7 @@ def _region(key: Any, shape: Shape) -> Region:
     together = bool(advanced) and advanced[-1] - advanced[0] == len(advanced) - 1
     start, size, step = ([box[place] for box in boxes] for place in range(3))
     return Region(
+        base,
         tuple(start),
         tuple(size),
         tuple(step),
@@ -215,13 +245,14 @@ def getitem(x: Operand, key: Any) -> Array:
 
     A key holds integers, slices of any step, None, an ellipsis, integer arrays (which broadcast
     together, and replace their axes where they stand together, else come first), lists, and masks
-    whose values are known. Traced integers may stand for integers. IndexingError where a known
-    index is out of range or a mask is traced; a traced index is checked when it is used.
+    whose values are known; a bool adds an axis of size 1 or 0. Traced integers may stand for
+    integers. IndexingError where a known index is out of range or a mask is traced; a traced index
+    is checked when it is used.
     """
     array = asarray(x)
     region = _region(key, array.shape)
-    box = array
-    if not region.covers(array.shape):
+    array = box = reshape(array, region.base)
+    if not region.is_whole():
         box = apply("slice", array, start=region.start, size=region.size, step=region.step)
     if not region.indices:
         return reshape(box, region.shape)

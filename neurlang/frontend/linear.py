@@ -309,7 +309,7 @@ def norm(x: Operand, /, ord: Any = None, axis: Any = None, *, keepdims: bool = F
     array = asarray(x)
     array = cast(array, mean_dtype(array))
     axes = tuple(range(array.ndim)) if axis is None else normalize_axes("norm", axis, array)
-    if ord is None:
+    if ord is None and (axes or axis is None):
         return _length(array, axes, keepdims)
     match len(axes):
         case 1:

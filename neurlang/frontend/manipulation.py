@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, ShapeError
+from neurlang.errors import ArgumentError, DomainError, ShapeError
 from neurlang.frontend import array as core
 from neurlang.frontend.array import Array, Operand, apply, asarray, cast, origin, result_dtype
 from neurlang.frontend.axes import (
@@ -25,6 +25,7 @@ from neurlang.frontend.axes import (
     permute,
     slice_axis,
 )
+from neurlang.ir.graph import Node
 from neurlang.ir.types import Shape, check_dtype
 
 # --- shapes -------------------------------------------------------------------------------------
@@ -33,16 +34,49 @@ from neurlang.ir.types import Shape, check_dtype
 def reshape(x: Operand, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Array:
     """The elements of `x` in order under another shape; one size may be -1 and is worked out.
 
-    `order` "F" reads and writes with the first axis fastest. ShapeError where sizes do not fit.
+    `order` "F" reads and writes with the first axis fastest; "A" asks how NumPy would lay `x` out,
+    and is an ArgumentError where that cannot be told. ShapeError where sizes do not fit.
     """
     array = asarray(x)
     sizes = _known_sizes(array, as_integers("reshape", "a size", shape))
-    if order == "F" and max(array.ndim, len(sizes)) > 1:
-        backwards = core.reshape(permute(array, range(array.ndim)[::-1]), sizes[::-1])
-        return permute(backwards, range(len(sizes))[::-1])
-    if order not in ("C", "A", "F"):
-        raise ArgumentError(f"reshape has no order {order!r}", hint="use 'C' or 'F'")
-    return core.reshape(array, sizes)
+    if not _first_axis_fastest("reshape", order, "CFA", array):
+        return core.reshape(array, sizes)
+    backwards = core.reshape(permute(array, range(array.ndim)[::-1]), sizes[::-1])
+    return permute(backwards, range(len(sizes))[::-1])
+
+
+def _first_axis_fastest(name: str, order: Any, known: str, x: Array) -> bool:
+    """Whether elements are read in Fortran's order; DomainError for an order that is not known."""
+    letter = "C" if order is None else str(order).upper()
+    if letter not in list(known):
+        raise DomainError(f"{name} has no order {order!r}", hint="use 'C' or 'F'")
+    if letter in "AK" and x.ndim > 1 and not _lies_in_rows(x.node):
+        raise ArgumentError(
+            f"{name} in order {letter!r} depends on how NumPy lays {x.node.type} out in memory",
+            origin=origin(x),
+            hint="use 'C', or 'F' for the first axis fastest",
+        )
+    return letter == "F"
+
+
+def _lies_in_rows(node: Node) -> bool:
+    """Whether NumPy has the value in row-major order, as it does where nothing turned axes."""
+    pending = [(node, False)]
+    seen = set()
+    while pending:
+        node, computed = pending.pop()
+        if (node, computed) in seen:
+            continue
+        seen.add((node, computed))
+        computed = computed or node.kind in ("map", "reduce")
+        ordinary = node.kind in ("leaf", "map", "reduce", "contract") or node.op in _KEEPING_ROWS
+        if not ordinary and not (node.op == "broadcast" and computed):
+            return False
+        pending.extend((arg, computed) for arg in node.args)
+    return True
+
+
+_KEEPING_ROWS = ("reshape", "slice", "pad", "concat")
 
 
 def _known_sizes(x: Array, sizes: Shape) -> Shape:
@@ -62,8 +96,12 @@ def _known_sizes(x: Array, sizes: Shape) -> Shape:
 
 
 def ravel(x: Operand, /, order: str = "C") -> Array:
-    """All elements in one axis; with `order` "F" the first axis fastest."""
-    return reshape(x, -1, order)
+    """All elements in one axis; with `order` "F" the first axis fastest.
+
+    "A" and "K" ask how NumPy would lay `x` out, and are ArgumentErrors where that cannot be told.
+    """
+    array = asarray(x)
+    return reshape(array, -1, "F" if _first_axis_fastest("ravel", order, "CFAK", array) else "C")
 
 
 def flatten(x: Operand, /, order: str = "C") -> Array:
@@ -342,6 +380,13 @@ def hsplit(x: Operand, indices_or_sections: Any) -> list[Array]:
     return split(array, indices_or_sections, min(1, array.ndim - 1))
 
 
+def dsplit(x: Operand, indices_or_sections: Any) -> list[Array]:
+    """`split` along axis 2 of an array with at least three axes."""
+    array = asarray(x)
+    normalize_axis("dsplit", 2, array)
+    return split(array, indices_or_sections, 2)
+
+
 def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices of `x` along `axis`, without that axis."""
     array = asarray(x)
@@ -353,7 +398,7 @@ def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Array, ...]:
 
 __all__ = """
     append array_split atleast_1d atleast_2d atleast_3d broadcast_arrays broadcast_shapes
-    broadcast_to column_stack concat concatenate dstack expand_dims flatten hsplit hstack
+    broadcast_to column_stack concat concatenate dsplit dstack expand_dims flatten hsplit hstack
     matrix_transpose moveaxis permute_dims ravel reshape rollaxis split squeeze stack swapaxes
     transpose unstack vsplit vstack
 """.split()

@@ -23,7 +23,14 @@ from neurlang.frontend.array import (
     reshape,
     result_dtype,
 )
-from neurlang.frontend.axes import as_integer, move_axis, normalize_axis, slice_axis
+from neurlang.frontend.axes import (
+    as_integer,
+    as_integers,
+    move_axis,
+    normalize_axes,
+    normalize_axis,
+    slice_axis,
+)
 from neurlang.frontend.indexing import take
 from neurlang.frontend.manipulation import join
 from neurlang.frontend.rearrange import flip
@@ -79,19 +86,45 @@ def argsort(
 ) -> Array:
     """The int64 indices that sort `x` along `axis`, of the flattened array for None.
 
-    Equal elements keep their order, also with `descending`, which puts NaN first.
+    Equal elements keep their order, also with `descending`, which puts NaN first. A scalar counts
+    as a vector of one element, as in NumPy.
     """
+    array = asarray(x)
 
-    def compute(array: Array) -> Array:
-        return _descending(array) if descending else apply("argsort", array)
+    def compute(rows: Array) -> Array:
+        return _descending(rows) if descending else apply("argsort", rows)
 
-    return _along_last("argsort", x, axis, compute)
+    return _along_last("argsort", reshape(array, array.shape or (1,)), axis, compute)
 
 
 def _descending(x: Array) -> Array:
     """Stable: the reverse of what sorts the reversed array, counted from the other end."""
     order = flip(apply("argsort", flip(x, -1)), -1)
     return apply("sub", full(order.shape, x.shape[-1] - 1, INT64), order)
+
+
+def partition(x: Operand, /, kth: Any, axis: int | None = -1, kind: str | None = None) -> Array:
+    """`x` with the elements at `kth` where sorting puts them, smaller ones before: all are sorted.
+
+    `kth` is a known integer or several, in the range of the axis; else a DomainError.
+    """
+    ordered = sort(x, axis)
+    _check_places("partition", kth, ordered, axis)
+    return ordered
+
+
+def argpartition(x: Operand, /, kth: Any, axis: int | None = -1, kind: str | None = None) -> Array:
+    """The int64 indices that `partition` the elements along `axis`."""
+    order = argsort(x, axis)
+    _check_places("argpartition", kth, order, axis)
+    return order
+
+
+def _check_places(name: str, kth: Any, x: Array, axis: int | None) -> None:
+    size = x.shape[-1 if axis is None else axis]
+    for place in as_integers(name, "kth", kth):
+        if not -size <= place < size:
+            raise DomainError(f"{name}: kth {place} is out of range for size {size}")
 
 
 def top_k(x: Operand, /, k: int, *, axis: int = -1) -> tuple[Array, Array]:
@@ -111,11 +144,11 @@ def top_k(x: Operand, /, k: int, *, axis: int = -1) -> tuple[Array, Array]:
     last = array.ndim - 1
     rows = move_axis(array, place, last)
     indices = slice_axis(_descending(rows), last, 0, count)
-    values = _pick_in_rows(rows, indices)
+    values = pick_in_rows(rows, indices)
     return move_axis(values, last, place), move_axis(indices, last, place)
 
 
-def _pick_in_rows(x: Array, indices: Array) -> Array:
+def pick_in_rows(x: Array, indices: Array) -> Array:
     """x[..., indices[..., j]]: gathered from the flat array at row * size + index."""
     if x.ndim == 1:
         return apply("gather", x, indices, axis=0)
@@ -204,7 +237,10 @@ def _cumulative(
     array = reshape(array, array.shape or (1,))
     if axis is None and array.ndim > 1:
         raise ShapeError(f"{name} of {array.node.type} needs an axis", hint="give axis=")
-    place = normalize_axis(name, 0 if axis is None else axis, array)
+    places = normalize_axes(name, 0 if axis is None else axis, array)
+    if len(places) != 1:
+        raise ShapeError(f"{name} along {list(places)}", hint="give one axis")
+    place = places[0]
     result = function(array, place, dtype)
     if not include_initial:
         return result
@@ -283,7 +319,7 @@ def digitize(x: Operand, bins: Operand, right: bool = False) -> Array:
     """
     edges = asarray(bins)
     side = "left" if right else "right"
-    known = _known_value(edges)
+    known = known_value(edges)
     if known is None:
         return _digitize_traced(edges, x, side)
     if (known[1:] >= known[:-1]).all():
@@ -306,7 +342,7 @@ def _digitize_traced(edges: Array, x: Operand, side: str) -> Array:
     return apply("where", broadcast_to(descends, found.shape), other, found)
 
 
-def _known_value(x: Array) -> Any:
+def known_value(x: Array) -> Any:
     """The NumPy array where it is known now, else None."""
     if x.node.op == "const":
         return np.broadcast_to(x.node.attrs["value"], x.shape)
@@ -337,7 +373,7 @@ def bincount(x: Operand, /, weights: Operand = None, minlength: int = 0) -> Arra
 
 def _bin_count(x: Array, least: int) -> int:
     """The size of the result of bincount."""
-    known = _known_value(x)
+    known = known_value(x)
     if least < 0 or (known is not None and (known < 0).any()):
         raise DomainError("bincount takes integers and a minlength that are not negative")
     if known is not None:
@@ -352,6 +388,6 @@ def _bin_count(x: Array, least: int) -> int:
 
 
 __all__ = """
-    argsort bincount cummax cummin cumprod cumsum cumulative_prod cumulative_sum digitize
-    searchsorted sort top_k
+    argpartition argsort bincount cummax cummin cumprod cumsum cumulative_prod cumulative_sum
+    digitize partition searchsorted sort top_k
 """.split()

@@ -8,7 +8,7 @@ import numpy as np
 
 from neurlang.errors import DomainError
 from neurlang.frontend.array import Array, Operand, apply, as_operand, cast
-from neurlang.frontend.dispatch import like, prepare
+from neurlang.frontend.dispatch import SAME_KIND, like, prepare
 from neurlang.ir.types import FLOAT64, INT64
 
 LARGEST_UNROLLED_POWER = 64  # by 11 products at most
@@ -34,7 +34,7 @@ def _static_exponent(x: Operand) -> Any:
     return np.asarray(x)
 
 
-def power(x1: Operand, x2: Operand, /, *, dtype: Any = None) -> Array:
+def power(x1: Operand, x2: Operand, /, *, dtype: Any = None, casting: str = SAME_KIND) -> Array:
     """x1 to the power of x2, elementwise; integers wrap.
 
     The operands broadcast together; the result has NumPy's dtype (`dtype`, where given, is the one
@@ -43,7 +43,7 @@ def power(x1: Operand, x2: Operand, /, *, dtype: Any = None) -> Array:
     program runs; ShapeError, DTypeError.
     """
     power_operand = as_operand(x2)
-    base, exponent = prepare("power", np.power, (x1, power_operand), dtype)
+    base, exponent = prepare("power", np.power, (x1, power_operand), dtype, casting)
     known = _static_exponent(power_operand)
     if base.dtype.kind != "f":
         return _integer_power(base, exponent, known)

@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, DTypeError, NeurlangError, ShapeError
+from neurlang.errors import (
+    ArgumentError,
+    NeurlangError,
+    ShapeError,
+)
 from neurlang.frontend import (
     augmented,
     broadcasting,
@@ -21,17 +25,24 @@ from neurlang.frontend import (
     contraction,
     convolution,
     creation,
+    differences,
     elementwise,
     indexing,
     linear,
     manipulation,
     mutations,
+    operators,
     ordering,
+    places,
+    reals,
     rearrange,
     reductions,
+    selection,
+    signals,
+    statistics,
+    without_nan,
 )
 from neurlang.frontend.array import (
-    PYTHON_SCALARS,
     Array,
     Operand,
     asarray,
@@ -40,7 +51,6 @@ from neurlang.frontend.array import (
 )
 from neurlang.frontend.indexing import getitem
 from neurlang.frontend.numpy_names import in_our_words
-from neurlang.ir.types import BOOL
 
 MODULES: Sequence[ModuleType] = (
     elementwise,
@@ -56,116 +66,28 @@ MODULES: Sequence[ModuleType] = (
     ordering,
     composite,
     convolution,
+    statistics,
+    without_nan,
+    reals,
+    selection,
+    places,
+    signals,
+    differences,
 )
 PUBLIC: Mapping[str, Callable[..., Any]] = {
     name: getattr(module, name) for module in MODULES for name in module.__all__
 }
 
-_NO_OPERANDS = (type(None), str, bytes, complex)
-_OPERANDS = (Array, np.ndarray, np.generic, *PYTHON_SCALARS, list, tuple)
-
-BINARY_OPERATORS = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "floordiv": "floor_divide",
-    "mod": "remainder",
-    "divmod": "divmod",
-    "and": "bitwise_and",
-    "or": "bitwise_or",
-    "xor": "bitwise_xor",
-    "lshift": "left_shift",
-    "rshift": "right_shift",
-    "matmul": "matmul",
-}
-COMPARISONS = {
-    "eq": "equal",
-    "ne": "not_equal",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-}
 AUGMENTED = {  # ufuncs of `q += x` and the like, and their symbols
     "power": augmented.SYMBOLS["pow"],
     **{
-        BINARY_OPERATORS[name]: augmented.SYMBOLS[name]
-        for name in BINARY_OPERATORS.keys() - {"divmod"}
+        operators.BINARY_OPERATORS[name]: augmented.SYMBOLS[name]
+        for name in operators.BINARY_OPERATORS.keys() - {"divmod"}
     },
 }
-UNARY_OPERATORS = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
 
 
-# --- operators ----------------------------------------------------------------------------------
-
-
-def _is_weak(operand: Operand) -> bool:
-    return operand.weak is not None if isinstance(operand, Array) else type(operand) in (int, float)
-
-
-def keep_weak(result: Any, *operands: Operand) -> Any:
-    """An operator on Python numbers gives a Python number: its result stays weakly typed."""
-    if not all(_is_weak(operand) for operand in operands):
-        return result
-    if isinstance(result, tuple):
-        return tuple(keep_weak(part, *operands) for part in result)
-    weak = {"i": int, "f": float}.get(result.dtype.kind)
-    return Array(result.node, result.traced_by, weak)
-
-
-def _binary_operator(name: str, function: Callable[..., Any]) -> None:
-    """Attach `__name__` and `__rname__`; `augmented` has `x += y`."""
-
-    def forward(self: Array, other: Operand) -> Any:
-        if not isinstance(other, _OPERANDS):
-            _refuse(name, other)
-            return NotImplemented
-        result = function(self, other)
-        return result if self.weak is None else keep_weak(result, self, other)
-
-    def reflected(self: Array, other: Operand) -> Any:
-        if not isinstance(other, _OPERANDS):
-            _refuse(name, other)
-            return NotImplemented
-        result = function(other, self)
-        return result if self.weak is None else keep_weak(result, self, other)
-
-    _attach(f"__{name}__", forward, function)
-    if name not in COMPARISONS:
-        _attach(f"__r{name}__", reflected, function)
-
-
-def _refuse(name: str, other: Any) -> None:
-    """DTypeError for a value that no array can hold, where Python would compare identities."""
-    if not isinstance(other, _NO_OPERANDS):
-        return
-    hint = "use numbers or arrays of bool, integers or floats"
-    if name in ("eq", "ne"):
-        hint = f"use `is {'not ' if name == 'ne' else ''}None`" if other is None else hint
-    raise DTypeError(f"{name} takes an array and {other!r}", hint=hint)
-
-
-def _power(base: Operand, exponent: Operand) -> Array:
-    """`base ** exponent`, which differs from `power` for squares of bools, as in NumPy."""
-    is_square = type(exponent) is int and exponent == 2
-    if is_square and isinstance(base, Array) and base.dtype == BOOL:
-        return elementwise.square(base)
-    return elementwise.power(base, exponent)
-
-
-def _unary_operator(name: str, function: Callable[..., Any]) -> None:
-    def operator(self: Array) -> Any:
-        result = function(self)
-        return result if self.weak is None else keep_weak(result, self)
-
-    _attach(f"__{name}__", operator, function)
-
-
-def _attach(name: str, function: Callable[..., Any], source: Callable[..., Any]) -> None:
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = source.__doc__
-    setattr(Array, name, function)
+# --- methods ------------------------------------------------------------------------------------
 
 
 def _flat(self: Array) -> Any:
@@ -179,11 +101,9 @@ def _iterate(self: Array) -> Iterator[Array]:
     return (getitem(self, position) for position in range(self.shape[0]))
 
 
-# --- methods ------------------------------------------------------------------------------------
-
 SAME_METHODS = """
-    all any argmax argmin argsort astype clip cumprod cumsum diagonal dot flatten max mean min prod
-    ravel repeat round searchsorted squeeze std sum swapaxes take trace var
+    all any argmax argmin argpartition argsort astype clip cumprod cumsum diagonal dot flatten max
+    mean min prod ravel repeat round searchsorted squeeze std sum swapaxes take trace var
 """.split()
 
 
@@ -204,14 +124,9 @@ def _copy(self: Array, order: str = "C") -> Array:
     return self
 
 
-def _real(self: Array) -> Array:
-    """The real part, which is the array itself."""
-    return self
-
-
-def _imaginary(self: Array) -> Array:
-    """The imaginary part of real numbers: zeros."""
-    return creation.zeros_like(self)
+def _compress(self: Array, condition: Operand, axis: int | None = None) -> Any:
+    """The slices along `axis` where a known vector of conditions holds."""
+    return PUBLIC["compress"](condition, self, axis)
 
 
 def _format(self: Array, specification: str) -> str:
@@ -227,6 +142,7 @@ def _namespace(self: Array, api_version: str | None = None) -> ModuleType:
 METHODS: Mapping[str, Any] = {
     "reshape": _reshape_method,
     "transpose": _transpose_method,
+    "compress": _compress,
     "copy": _copy,
     "conj": _copy,
     "conjugate": _copy,
@@ -241,8 +157,8 @@ METHODS: Mapping[str, Any] = {
     "T": property(lambda self: PUBLIC["transpose"](self)),
     "mT": property(lambda self: PUBLIC["matrix_transpose"](self)),
     "flat": property(_flat),
-    "real": property(_real),
-    "imag": property(_imaginary),
+    "real": property(reals.real),
+    "imag": property(reals.imag),
 }
 
 
@@ -264,20 +180,17 @@ ACCUMULATIONS = {
 }
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     **PUBLIC,
-    "around": PUBLIC["round"],
-    "conjugate": asarray,
-    "copy": asarray,
-    "imag": lambda val: creation.zeros_like(val),
-    "iscomplexobj": lambda x: False,
-    "isrealobj": lambda x: True,
-    "ndim": lambda a: a.ndim,
-    "real": lambda val: val if isinstance(val, Array) else asarray(val),
     "result_type": result_dtype,
-    "shape": lambda a: a.shape,
-    "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
 }
-MEANINGLESS = ("order", "subok")  # they speak of memory and subclasses, unless a function says more
-DEFAULTS: Mapping[str, Any] = {"out": None, "where": True, "casting": "same_kind", "like": None}
+# they speak of memory and subclasses, unless a function says more
+MEANINGLESS = ("order", "subok", "overwrite_input")
+DEFAULTS: Mapping[str, Any] = {
+    "out": None,
+    "where": True,
+    "casting": "same_kind",
+    "like": None,
+    "weights": None,
+}
 REFUSALS = {
     "out": ("cannot write into out=: arrays here are values", "use the result that it returns"),
     "where": ("takes no where=", "select with where() instead"),
@@ -316,6 +229,13 @@ def call_public(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> 
             f"numpy.{name} is not supported on arrays of neurlang",
             hint="compose it from supported functions, or apply it to np.asarray(x) outside jit",
         )
+    return _called(name, function, args, keywords)
+
+
+def _called(
+    name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]
+) -> Any:
+    """The result of a function; ArgumentError where it does not take such arguments."""
     supported = _supported_keywords(name, function, keywords)
     try:
         return function(*args, **supported)
@@ -329,7 +249,6 @@ def call_public(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> 
 def _check_call(
     name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]
 ) -> None:
-    """ArgumentError where the function does not take such arguments."""
     signature = _signature(function)
     try:
         signature.bind(*args, **keywords)
@@ -418,10 +337,10 @@ def _method(name: str) -> Callable[..., Any]:
 
     @functools.wraps(ours)
     def method(self: Array, *args: Any, **keywords: Any) -> Any:
-        if theirs is None:
-            return ours(self, *args, **keywords)
-        args, keywords = in_our_words(ours, theirs, (self, *args), keywords)
-        return ours(*args, **_supported_keywords(name, ours, keywords))
+        args = (self, *args)
+        if theirs is not None:
+            args, keywords = in_our_words(ours, theirs, args, keywords)
+        return _called(name, ours, args, keywords)
 
     return method
 
@@ -437,12 +356,7 @@ PROTOCOLS: Mapping[str, Any] = {
 
 
 def _attach_all() -> None:
-    for name, public in (*BINARY_OPERATORS.items(), *COMPARISONS.items()):
-        _binary_operator(name, PUBLIC[public])
-    _binary_operator("pow", _power)
-    for name, public in UNARY_OPERATORS.items():
-        _unary_operator(name, PUBLIC[public])
-    augmented.attach(lambda name: Array.__dict__[f"__{name}__"])
+    operators.attach()
     for name in SAME_METHODS:
         setattr(Array, name, _method(name))
     for name, method in (*METHODS.items(), *PROTOCOLS.items()):

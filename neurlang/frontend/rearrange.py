@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from neurlang.errors import ArgumentError, DomainError, ShapeError
+from neurlang.errors import ArgumentError, DomainError, DTypeError, ShapeError
 from neurlang.frontend import array as core
 from neurlang.frontend.array import Array, Operand, apply, asarray, constant, origin, python_numbers
 from neurlang.frontend.axes import (
@@ -163,6 +164,60 @@ def repeat(x: Operand, /, repeats: Any, axis: int | None = None) -> Array:
     apart = core.reshape(array, (*before, 1, *after))
     spread = core.broadcast_to(apart, (*before, counts[0], *after))
     return core.reshape(spread, (*before[:-1], size * counts[0], *after))
+
+
+def resize(a: Operand, new_shape: Any) -> Array:
+    """The elements of `a` in order, from the start again as often as `new_shape` needs.
+
+    Zeros where `a` has none. ShapeError for negative sizes.
+    """
+    flat = ravel(a)
+    sizes = as_integers("resize", "a size", new_shape)
+    if any(size < 0 for size in sizes):
+        raise ShapeError(f"resize to {list(sizes)}", hint="sizes are not negative")
+    count = math.prod(sizes)
+    if not flat.size:
+        return core.full(sizes, 0, flat.dtype)
+    repeated = tile(flat, -(-count // flat.size))
+    return core.reshape(slice_axis(repeated, 0, 0, count), sizes)
+
+
+def block(arrays: Any) -> Array:
+    """Nested lists of arrays joined to one: the innermost along the last axis, the next before it.
+
+    Arrays get leading axes of size 1 where others have more. DTypeError for tuples, ShapeError
+    for empty lists and lists nested to different depths, or sizes that do not fit.
+    """
+    depth = _list_depth(arrays)
+    ndim = max(depth, *(part.ndim for part in _leaves(arrays)))
+    return _joined_blocks(arrays, depth, ndim)
+
+
+def _list_depth(arrays: Any) -> int:
+    if isinstance(arrays, tuple):
+        raise DTypeError("block of a tuple", hint="nest lists")
+    if not isinstance(arrays, list):
+        return 0
+    depths = {_list_depth(part) for part in arrays}
+    if len(depths) != 1:
+        raise ShapeError(
+            "block of lists nested to different depths" if depths else "block of an empty list",
+            hint="nest all arrays equally deep",
+        )
+    return depths.pop() + 1
+
+
+def _leaves(arrays: Any) -> list[Array]:
+    if not isinstance(arrays, list):
+        return [asarray(arrays)]
+    return [leaf for part in arrays for leaf in _leaves(part)]
+
+
+def _joined_blocks(arrays: Any, depth: int, ndim: int) -> Array:
+    if not depth:
+        array = asarray(arrays)
+        return core.reshape(array, (*(1,) * (ndim - array.ndim), *array.shape))
+    return concatenate([_joined_blocks(part, depth - 1, ndim) for part in arrays], -depth)
 
 
 # --- padding ------------------------------------------------------------------------------------
@@ -324,5 +379,5 @@ def _windows(x: Array, axis: int, size: int) -> Array:
 
 
 __all__ = """
-    diagonal diff flip fliplr flipud pad repeat roll rot90 sliding_window_view tile
+    block diagonal diff flip fliplr flipud pad repeat resize roll rot90 sliding_window_view tile
 """.split()

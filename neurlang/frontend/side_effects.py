@@ -5,12 +5,20 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import os
 import random
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -27,37 +35,60 @@ _hooked: list[bool] = []
 # files and entropy
 
 
-def _audit(event: str, args: tuple[Any, ...]) -> None:
-    """Opening a file inside a trace is an error, unless Python imports or neurlang compiles."""
-    if event != "open" or current_trace() is None:
-        return
+def _asked_by_traced_code() -> bool:
+    """Whether a traced function called our caller, and not Python that imports, or neurlang."""
+    if current_trace() is None:
+        return False
     user = user_frame()
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not user and frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(PACKAGE) or any(name in file for name in _IMPORTING):
-            return
-        frame = frame.f_back  # type: ignore[assignment]
-    raise SideEffectError(
-        f"{args[0]!r} is opened while the function is traced",
-        hint="read files outside and pass their contents as arguments",
-    )
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    """Opening a file inside a trace is an error."""
+    if event == "open" and _asked_by_traced_code():
+        raise SideEffectError(
+            f"{args[0]!r} is opened while the function is traced",
+            hint="read files outside and pass their contents as arguments",
+        )
 
 
 def _watch_entropy() -> None:
-    """NumPy asks this function of its module for entropy where a generator is given no seed."""
-    module: Any = np.random.bit_generator
-    draw = module.randbits
+    """Where randomness enters Python: it is refused to traced functions.
 
-    def randbits(bits: int) -> Any:
-        if current_trace() is not None:
+    NumPy and `random` ask for entropy where a generator is given no seed; `secrets`, `uuid4` and
+    SystemRandom draw all they give from `urandom`. What reads them inside a trace would get the
+    same at every call.
+    """
+    seeding = "a random generator without a seed is made while the function is traced"
+    drawing = "random bytes of the system are drawn while the function is traced"
+    owners: tuple[Any, ...] = (np.random.bit_generator, random.Random, os, random)
+    numpys, generator, system, standard = owners
+    numpys.randbits = _refusing(numpys.randbits, seeding)
+    generator.seed = _refusing(generator.seed, seeding, lambda self, a=None, version=2: a is None)
+    system.urandom = _refusing(system.urandom, drawing)
+    standard._urandom = system.urandom
+
+
+def _refusing(
+    function: Callable[..., Any], what: str, concerns: Callable[..., bool] = lambda *args: True
+) -> Callable[..., Any]:
+    """`function`, which is refused to traced code for arguments that it concerns."""
+
+    @functools.wraps(function)
+    def refusing(*args: Any, **keywords: Any) -> Any:
+        if _asked_by_traced_code() and concerns(*args, **keywords):
             raise SideEffectError(
-                "a random generator without a seed is made while the function is traced",
-                hint="draw random numbers outside and pass them as arguments",
+                what, hint="draw random numbers outside and pass them as arguments"
             )
-        return draw(bits)
+        return function(*args, **keywords)
 
-    module.randbits = randbits
+    return refusing
 
 
 # random numbers

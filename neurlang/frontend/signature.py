@@ -22,6 +22,7 @@ from neurlang.errors import (
 )
 from neurlang.frontend.array import Array, apply, asarray, check_alive, check_class, lift
 from neurlang.frontend.narrowing import Narrowed, narrowed_integers
+from neurlang.frontend.raw_errors import named_lines
 from neurlang.frontend.side_effects import watching
 from neurlang.frontend.trace import Trace, tracing
 from neurlang.frontend.tree import (
@@ -386,7 +387,7 @@ def trace_function(
     names = leaf_names(call, signature)
     where = definition(function)
     params: list[Node] = []
-    with tracing(trace), watching(function, dict(call.static)):
+    with tracing(trace), named_lines(), watching(function, dict(call.static)):
         inputs = []
         for spec, leaf_name in zip(specs, names):
             shape = spec.shape
