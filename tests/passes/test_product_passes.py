@@ -15,7 +15,20 @@ import pytest
 
 import neurlang as nl
 from neurlang import pipeline
-from neurlang.ir.loops import Alloc, For, Kernel, Load, Store, expressions_of, parts, walk
+from neurlang.ir.loops import (
+    Alloc,
+    Apply,
+    Buffer,
+    For,
+    Kernel,
+    Load,
+    Store,
+    Var,
+    affine,
+    expressions_of,
+    parts,
+    walk,
+)
 from neurlang.ir.loops_interpret import interpret_kernel
 from neurlang.ir.loops_verify import verify_kernel
 from neurlang.lower.program import lower, own_outputs
@@ -23,6 +36,7 @@ from neurlang.passes import GRAPH_PASSES, LOOP_PASSES
 from neurlang.passes.graph.group import group
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
@@ -195,3 +209,32 @@ def test_sums_wait_in_the_result_between_ranges(small_caches: pipeline.Target) -
     whole = scheduled("another dtype", small_caches)  # a bool cannot hold a sum
     assert whole.outputs[0].dtype == np.bool_
     assert not any(isinstance(s, For) and s.var.name == "kc" for s in walk(whole.body))
+
+
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"), [(300, 5000, 20), (32, 4099, 64), (129, 2500, 70), (1, 5000, 3)]
+)
+def test_ranges_of_k_are_not_shared_among_threads(rows: int, depth: int, columns: int) -> None:
+    """Their sums wait in the same elements: rows are shared, whoever runs them."""
+    a, b = floats(rows, depth), floats(depth, columns)
+    results = set()
+    for threads in (1, 2, 5):
+        with nl.options(verify=True):
+            product = nl.jit(lambda a, b: a @ b, threads=threads, cache=False)
+            results |= {product(a, b).tobytes() for _ in range(10)}
+    assert len(results) == 1
+    wide = a.astype(np.float64) @ b.astype(np.float64)
+    np.testing.assert_allclose(product(a, b), wide, rtol=0, atol=3e-3)
+
+
+def test_a_loop_that_stores_to_the_same_elements_stays_serial() -> None:
+    x = Buffer("x", np.dtype("float32"), (64, 1 << 14))
+    out = Buffer("out", np.dtype("float32"), (1 << 14,))
+    i, j = Var("i", 0, 63), Var("j", 0, (1 << 14) - 1)
+    load = Load(out, (affine(j),))
+    total = Apply("add", (load, Load(x, (affine(i), affine(j)))), load.dtype)
+    inner = For(j, 0, j.high + 1, 1, "serial", (Store(out, (affine(j),), total),))
+    body = (For(i, 0, 64, 1, "serial", (inner,)),)
+    kernel = Kernel("k", (x,), (out,), body)
+    kinds = [s.kind for s in walk(parallelize(kernel).body) if isinstance(s, For)]
+    assert kinds == ["serial", "serial"]

@@ -122,11 +122,17 @@ MOST_ROWS = 14
 REACH = 5.5  # rows of a tile that hide the loads of its right operand
 LATENCY = 8  # multiply-adds in flight
 EDGE_COST = 0.01  # of one more piece of rows or columns: another copy of the code
+ROW_BLOCKS, LEAST_ROW_BLOCK = 8, 128  # at most so many, and of at least so many rows
 STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
 STREAM_DEPTH = 64
 STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
 DEPTH_STEP = 16  # ranges of k are multiples of it, so that unrolled steps come out even
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
+
+
+def row_block(rows: int, height: int) -> int:
+    """Rows for which one thread packs the ranges of k of a single block of columns."""
+    return _multiple(max(LEAST_ROW_BLOCK, -(-rows // ROW_BLOCKS)), height)
 
 
 def depth_unroll(steps: int) -> int:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from neurlang.ir.loops import (
     Affine,
+    Alloc,
     Atom,
     For,
     Kernel,
@@ -18,6 +19,7 @@ from neurlang.ir.loops import (
     Load,
     Register,
     Statement,
+    Store,
     Var,
     affine,
     defined_in,
@@ -25,6 +27,7 @@ from neurlang.ir.loops import (
     parts,
     registers_in,
     updated_in,
+    walk,
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
@@ -52,9 +55,23 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
 
 
 def _is_independent(loop: For) -> bool:
-    """Whether iterations only share memory: no register is carried from one to the next."""
+    """Whether iterations carry no register on, and each stores to elements of its own."""
     carried = set(updated_in(loop.body)) - defined_in(loop.body)
-    return loop.kind in ("serial", "vector") and not carried
+    return loop.kind in ("serial", "vector") and not carried and _stores_apart(loop)
+
+
+def _stores_apart(loop: For) -> bool:
+    """Whether every store outside of scratch goes elsewhere in every iteration.
+
+    Ranges of k do not: their sums wait in the result for the next one.
+    """
+    inside = list(walk(loop.body))
+    own = {statement.buffer for statement in inside if isinstance(statement, Alloc)}
+    return all(
+        statement.buffer in own or statement.buffer.flat(statement.index).coefficient(loop.var) != 0
+        for statement in inside
+        if isinstance(statement, Store)
+    )
 
 
 def _can_be_repeated(lets: Sequence[Let], kernel: Kernel) -> bool:

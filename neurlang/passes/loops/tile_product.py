@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from neurlang.ir.access import Indices
 from neurlang.ir.loops import (
+    ZERO,
     Affine,
     Apply,
     Atom,
@@ -25,6 +26,7 @@ from neurlang.ir.loops import (
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.types import BOOL, INT64
+from neurlang.passes.loops import choose
 from neurlang.passes.loops.choose import TileShape
 from neurlang.passes.loops.products import PlainProduct, Tile, chain, multiply_add, strips
 
@@ -73,36 +75,48 @@ class _Tiling:
         self.shape = shape
 
     def statements(self) -> list[Statement]:
-        columns = self.product.columns.stop
+        columns, rows = self.product.columns.stop, self.product.rows.stop
         if columns <= self.shape.block:
-            return self._block(Affine(), columns)
+            return self._rows(ZERO, columns)
         main = columns // self.shape.block * self.shape.block
-        result = strips("jc", main, self.shape.block, self._block)
-        if main < columns:  # without a loop of its own: its rows can be shared among threads
-            result += self._block(Affine(main), columns - main)
+        result = strips("jc", main, self.shape.block, lambda j, n: self._block(j, n, rows))
+        if main < columns:
+            result += self._rows(Affine(main), columns - main)
         return result
 
-    def _block(self, first: Affine, columns: int) -> list[Statement]:
-        """Some columns: the ranges of k, one after the other."""
+    def _rows(self, first: Affine, columns: int) -> list[Statement]:
+        """One block of columns. Threads share its rows; in turns where there are ranges of k."""
+        rows = self.product.rows.stop
+        if len(self._spans()) == 1:
+            return self._block(first, columns, rows)
+        size = choose.row_block(rows, self.shape.rows)
+        return strips("ic", rows, size, lambda i, n: self._block(first, columns, n, i))
+
+    def _spans(self) -> list[Span]:
         outer, *inner = self.product.depth
         length = max(1, self.shape.depth // math.prod(loop.trips for loop in inner))
+        return _spans(outer.trips, length, self.product.ends_in_store)
+
+    def _block(self, first: Affine, columns: int, rows: int, row: Affine = ZERO) -> list[Statement]:
+        """Some rows of some columns: the ranges of k, one after the other."""
         result: list[Statement] = []
-        for span in _spans(outer.trips, length, self.product.ends_in_store):
-            if span.length == outer.trips:
-                return self._tiles(first, columns, span, Affine())
+        for span in self._spans():
+            if span.length == self.product.depth[0].trips:
+                return self._tiles(first, columns, row, rows, span, ZERO)
             stop = span.start + span.repeats * span.length
             var = Var("kc", span.start, stop - span.length)
-            body = tuple(self._tiles(first, columns, span, affine(var)))
+            body = tuple(self._tiles(first, columns, row, rows, span, affine(var)))
             result.append(For(var, span.start, stop, span.length, "serial", body))
         return result
 
-    def _tiles(self, first: Affine, columns: int, span: Span, k: Affine) -> list[Statement]:
-        """All tiles of a block of columns, for one range of k."""
-        rows = self.product.rows.stop
+    def _tiles(
+        self, first: Affine, columns: int, row: Affine, rows: int, span: Span, k: Affine
+    ) -> list[Statement]:
+        """All tiles of some rows and columns, for one range of k."""
         height, width = min(self.shape.rows, rows), self.shape.columns
 
         def tile(i: Affine, j: Affine, h: int, w: int) -> Sequence[Statement]:
-            return _TileMaker(self.product, i, first + j, k).tile(h, w, span).body()
+            return _TileMaker(self.product, row + i, first + j, k).tile(h, w, span).body()
 
         def across(i: Affine, h: int) -> list[Statement]:
             return strips("j", columns, width, lambda j, w: tile(i, j, h, w))
