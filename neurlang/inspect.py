@@ -12,13 +12,14 @@ from neurlang.errors import ArgumentError
 from neurlang.ir.graph import Node
 from neurlang.ir.loops import Alloc, Buffer, Kernel, walk
 from neurlang.ir.scratch import scratch_of
+from neurlang.ir.steps import LibraryCall, Step
 from neurlang.ir.text import node_names
 from neurlang.jit import STAGES, JitFunction
 from neurlang.passes.graph.group import Group, Plan
 from neurlang.passes.run import PassRecord
 
 if TYPE_CHECKING:
-    from neurlang.lower.program import Program, Step
+    from neurlang.lower.program import Program
     from neurlang.pipeline import Compilation
 
 # These move or test bits: they are not counted as floating-point operations.
@@ -180,21 +181,24 @@ def step_reports(plan: Plan, program: Program) -> Iterator[StepReport]:
     for step in program.steps:
         while groups and not _makes(groups[0], step):
             groups.pop(0)  # an output that is only another shape of a stored node has no step
-        yield _report(step, groups[0] if groups else None, plan)
+        yield _report(step, program.kernel(step), groups[0] if groups else None, plan)
 
 
 def _makes(group: Group, step: Step) -> bool:
     """Whether a step was lowered from a group; its notes begin with the group's reasons."""
-    if not isinstance(step, Kernel):
+    if isinstance(step, LibraryCall):
         return group.kind == step.op
     return group.reasons[0] in step.notes if step.notes else group.kind == "scatter"
 
 
-def _report(step: Step, group: Group | None, plan: Plan) -> StepReport:
+def _report(step: Step, kernel: Kernel | None, group: Group | None, plan: Plan) -> StepReport:
     reasons = tuple(group.reasons) if group is not None else ()
-    if not isinstance(step, Kernel):
+    if isinstance(step, LibraryCall) or kernel is None:
+        assert isinstance(step, LibraryCall)
         return StepReport(f"numpy.{step.op}", reasons, step.inputs, step.outputs, (), 0)
-    scratch = dict.fromkeys(s.buffer for s in walk(step.body) if isinstance(s, Alloc))
+    scratch = dict.fromkeys(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))
+    if kernel is not step:
+        reasons = (*reasons, f"runs the loops of {kernel.name}")
     flops = sum(map(node_flops, computed_nodes(group, plan))) if group is not None else 0
     return StepReport(step.name, reasons, step.inputs, step.outputs, tuple(scratch), flops)
 

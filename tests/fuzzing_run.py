@@ -15,7 +15,7 @@ from neurlang.frontend.array import Array
 from neurlang.frontend.trace import current_trace
 from neurlang.ir.graph import Graph, Node, graph_from, with_args
 from neurlang.ir.interpret import interpret
-from neurlang.ir.loops import Buffer, Kernel
+from neurlang.ir.loops import Buffer
 from neurlang.ir.loops_interpret import interpret_kernel
 from neurlang.jit import jit
 from neurlang.pipeline import current_target, generate, optimize
@@ -51,8 +51,10 @@ def interpreted_loops(case: Case) -> tuple[Any, ...]:
     for step in program.steps:
         for buffer in (*step.inputs, *step.outputs):
             memory.setdefault(buffer, np.empty(buffer.shape, buffer.dtype))
-        if isinstance(step, Kernel):
-            assert interpret_kernel(step, memory) == 0
+        kernel = program.kernel(step)
+        if kernel is not None:
+            places = zip((*kernel.inputs, *kernel.outputs), (*step.inputs, *step.outputs))
+            assert interpret_kernel(kernel, {own: memory[other] for own, other in places}) == 0
         else:
             function = np.sort if step.op == "sort" else np.argsort
             source = memory[step.inputs[0]]

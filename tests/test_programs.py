@@ -12,7 +12,7 @@ import pytest
 import neurlang as nl
 from neurlang.executable import Executable
 from neurlang.ir.interpret import interpret
-from neurlang.ir.loops import Buffer, Kernel
+from neurlang.ir.loops import Buffer
 from neurlang.ir.loops_interpret import interpret_kernel
 from neurlang.ir.ops import OPS
 from neurlang.lower.program import Program
@@ -241,8 +241,10 @@ def run_loops(program: Program, inputs: Inputs, captured: Inputs) -> list[Any]:
         for buffer in (*step.inputs, *step.outputs):
             if buffer not in memory:
                 memory[buffer] = np.empty(buffer.shape, buffer.dtype)
-        if isinstance(step, Kernel):
-            assert interpret_kernel(step, memory) == 0
+        kernel = program.kernel(step)
+        if kernel is not None:
+            places = zip((*kernel.inputs, *kernel.outputs), (*step.inputs, *step.outputs))
+            assert interpret_kernel(kernel, {own: memory[other] for own, other in places}) == 0
         else:
             (source,), (target,) = step.inputs, step.outputs
             memory[target][...] = getattr(np, step.op)(memory[source], axis=-1, kind="stable")

@@ -19,8 +19,9 @@ from neurlang.codegen.machine import Machine
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.ir.loops import Buffer, Kernel
 from neurlang.ir.scratch import scratch_of
+from neurlang.ir.steps import LibraryCall, Repeat, Step
 from neurlang.ir.types import SHORT
-from neurlang.lower.program import LibraryCall, Program, Step
+from neurlang.lower.program import Program
 
 ALIGNMENT = 64
 EXPORTS = ("program", "release", "captured")
@@ -138,7 +139,8 @@ class _Main:
             with self.writer.when(self.writer.icmp("ne", failed, constant(0, "i32"))):
                 self.writer.store(self.writer.zext(failed, "i64"), status)
         else:
-            self.writer.line(f"call void @{step.name}({context})")
+            name = step.of if isinstance(step, Repeat) else step.name
+            self.writer.line(f"call void @{name}({context})")
 
     def _text(self, text: str) -> Value:
         """A C string constant."""

@@ -338,8 +338,8 @@ class Kernel:
     vectors), `columns` (the loops around them do), `product` (three plain loops), `packed` and
     `tiles` (a product's tiles, which want their right operand packed, or have what they need),
     `scan` (only the outer loops are free), `serial` (innermost loops become vectors, the others
-    keep their order) or `fixed` (every loop keeps its order). `final` are outputs that no later
-    kernel reads.
+    keep their order) or `fixed` (every loop keeps its order). `final` are large outputs that no
+    later kernel reads.
     """
 
     name: str

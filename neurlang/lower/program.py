@@ -9,10 +9,12 @@ from neurlang.ir.graph import Graph, Node
 from neurlang.ir.loops import Alloc, Buffer, Kernel, Statement, Store, expressions_of, walk
 from neurlang.ir.loops import Load as LoadElement
 from neurlang.ir.loops import parts as parts_of
+from neurlang.ir.steps import LibraryCall, Repeat, Step
 from neurlang.ir.types import Type
 from neurlang.lower.contraction import lower_dot
 from neurlang.lower.elements import Failure, Scope
 from neurlang.lower.rows import lower_rows
+from neurlang.lower.share import share_kernels
 from neurlang.lower.single import (
     lower_cumulative,
     lower_scatter,
@@ -21,25 +23,9 @@ from neurlang.lower.single import (
     scatter_parts,
 )
 from neurlang.passes.graph.group import Group, Plan, is_trailing
+from neurlang.passes.loops import choose
 
 ALIGNMENT = 64
-
-
-@dataclass(frozen=True, eq=False)
-class LibraryCall:
-    """A step that NumPy does: `op` over whole buffers, in plain sight."""
-
-    op: str
-    inputs: tuple[Buffer, ...]
-    outputs: tuple[Buffer, ...]
-
-    def __str__(self) -> str:
-        outputs = ", ".join(buffer.declared for buffer in self.outputs)
-        inputs = ", ".join(buffer.declared for buffer in self.inputs)
-        return f"library {outputs} = numpy.{self.op}({inputs}, axis=-1)"
-
-
-Step = Kernel | LibraryCall
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +41,12 @@ class Program:
     temporary_bytes: int = 0
     failures: tuple[Failure, ...] = ()
     places: dict[Buffer, Buffer] = field(default_factory=dict)
+
+    def kernel(self, step: Step) -> Kernel | None:
+        """The kernel whose loops a step runs, on its own buffers or another's; None for NumPy's."""
+        if isinstance(step, Repeat):
+            return next(k for k in self.steps if isinstance(k, Kernel) and k.name == step.of)
+        return step if isinstance(step, Kernel) else None
 
     def __str__(self) -> str:
         texts = [str(step) for step in self.steps]
@@ -114,7 +106,7 @@ class _Lowering:
             }
             steps.extend(self._steps(group, targets, len(steps)))
             self.buffers.update(targets)
-        steps = _with_final(steps, {*self.outputs.values(), *self.places})
+        steps = share_kernels(_with_final(steps, {*self.outputs.values(), *self.places}))
         count = len(self.graph.params) - len(self.graph.captured)
         params = [self.buffers[param] for param in self.graph.params]
         offsets, size = place_temporaries(steps, self._temporaries(steps))
@@ -255,8 +247,9 @@ def _kernel(
 
 
 def _with_final(steps: Sequence[Step], results: set[Buffer]) -> list[Step]:
-    """Each kernel knows which of its outputs only the caller reads."""
-    free = results - {buffer for step in steps for buffer in step.inputs}
+    """Each kernel knows which of its large outputs only the caller reads."""
+    large = {buffer for buffer in results if choose.streams(buffer.nbytes)}
+    free = large - {buffer for step in steps for buffer in step.inputs}
     return [
         replace(step, final=frozenset(free.intersection(step.outputs)))
         if isinstance(step, Kernel)

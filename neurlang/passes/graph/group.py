@@ -108,9 +108,11 @@ def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
 def prologue_sources(operand: Node) -> set[Node]:
     """What must be stored below an operand of a product.
 
-    Views and a few operators (a cast, a scale) are evaluated while it is packed.
+    Views, and a few operators on what the program is given (a cast, a scale), are evaluated while
+    it is packed. Operators on what a kernel computes are done there, once, before it is stored.
     """
-    found: set[Node] = set()
+    while operand.op in PURE_VIEWS:
+        operand = operand.args[0]
     stack = [(operand, 0)]
     while stack:
         node, spent = stack.pop()
@@ -119,8 +121,8 @@ def prologue_sources(operand: Node) -> set[Node]:
         elif node.kind == "map" and spent + OPS[node.op].cost <= PROLOGUE_COST:
             stack.extend((arg, spent + OPS[node.op].cost) for arg in node.args)
         elif node.kind != "leaf":
-            found.add(node)
-    return found
+            return {operand}
+    return set()
 
 
 def stored_source(node: Node) -> Node | None:

@@ -121,7 +121,7 @@ INLINE_EPILOGUE = 12  # cost of what follows a product and is worth writing out 
 MOST_ROWS = 14
 REACH = 5.5  # rows of a tile that hide the loads of its right operand
 LATENCY = 8  # multiply-adds in flight
-EDGE_COST = 0.01  # of one more piece of rows or columns: another copy of the code
+EDGE_COST = 0.05  # of one more piece of rows or columns: another copy of the code
 ROW_BLOCKS, LEAST_ROW_BLOCK = 8, 128  # at most so many, and of at least so many rows
 STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
 STREAM_DEPTH = 64
@@ -173,7 +173,8 @@ def tile(
     if side_by_side and size <= machine.l2 // 2:
         return TileShape(height, across, depth, columns)
     if side_by_side and rows <= STREAM_ROWS:
-        block = _multiple(min(STREAM_BLOCK, -(-columns // 4)), across)
+        wanted = _multiple(min(STREAM_BLOCK, -(-columns // 4)), across)
+        block = _even(columns, wanted, across)
         return TileShape(height, across, STREAM_DEPTH, block, stream=True)
     piece = _even(depth, LONGEST_DEPTH, DEPTH_STEP)
     fits = machine.l2 // 2 // (piece * dtype.itemsize)
