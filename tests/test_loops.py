@@ -527,6 +527,10 @@ RULES: dict[str, tuple[str, list[Statement]]] = {
         "top of the kernel",
         [loop("serial", J, 8, [copy("parallel")])],
     ),
+    "parallel stores to the same elements": (
+        "the same elements",
+        [loop("parallel", K, 8, [use(ONE)])],
+    ),
     "parallel update of a register outside": (
         "made outside",
         [Let(T, ONE), loop("parallel", K, 8, [Update(T, "add", ONE)])],

@@ -491,3 +491,17 @@ def needed(lets: Sequence[Statement], used: set[Register]) -> list[Let]:
 def updated_in(body: Sequence[Statement]) -> dict[Register, str]:
     """The registers that statements update, and with which op."""
     return {s.register: s.op for s in walk(body) if isinstance(s, Update)}
+
+
+def stores_apart(loop: For) -> bool:
+    """Whether every store outside of the loop's own scratch depends on its variable.
+
+    Iterations of others, such as ranges of k whose sums wait in the result, cannot run at once.
+    """
+    inside = list(walk(loop.body))
+    own = {statement.buffer for statement in inside if isinstance(statement, Alloc)}
+    return all(
+        statement.buffer in own or statement.buffer.flat(statement.index).coefficient(loop.var) != 0
+        for statement in inside
+        if isinstance(statement, Store)
+    )

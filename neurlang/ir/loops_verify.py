@@ -30,6 +30,7 @@ from neurlang.ir.loops import (
     Transpose,
     Update,
     Var,
+    stores_apart,
 )
 from neurlang.ir.loops_text import expression_text, index_text, statement_lines
 from neurlang.ir.ops import OPS
@@ -136,6 +137,8 @@ class _Verifier:
             self.fail("a loop has an unknown kind, or a step, unroll or grain below 1")
         if loop.kind == "parallel" and not top:
             self.fail("a parallel loop does not stand at the top of the kernel")
+        if loop.kind == "parallel" and loop.trips > 1 and not stores_apart(loop):
+            self.fail("iterations of a parallel loop store to the same elements")
         if vector and self.lanes > 1:
             self.fail("a vector loop stands in another")
         if var in self.ranges:

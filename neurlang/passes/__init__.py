@@ -9,6 +9,7 @@ from neurlang.passes.graph.fold_constants import fold_constants
 from neurlang.passes.graph.merge_duplicates import merge_duplicates
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.graph.sink_views import sink_views
+from neurlang.passes.graph.split_long_products import split_long_products
 from neurlang.passes.loops.collapse import collapse
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.fuse import fuse
@@ -26,6 +27,7 @@ GRAPH_PASSES = (
     simplify,
     sink_views,  # before duplicates are merged: moved views meet their like
     expand_vector_products,  # makes reductions: before they are brought into form
+    split_long_products,  # the same, for few results and long k
     canonicalize_reductions,  # the schedules know reductions over one axis
     simplify,  # views that the passes above left side by side
     merge_duplicates,

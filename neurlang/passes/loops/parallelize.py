@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from neurlang.ir.loops import (
     Affine,
-    Alloc,
     Atom,
     For,
     Kernel,
@@ -19,15 +18,14 @@ from neurlang.ir.loops import (
     Load,
     Register,
     Statement,
-    Store,
     Var,
     affine,
     defined_in,
     needed,
     parts,
     registers_in,
+    stores_apart,
     updated_in,
-    walk,
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
@@ -57,21 +55,7 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
 def _is_independent(loop: For) -> bool:
     """Whether iterations carry no register on, and each stores to elements of its own."""
     carried = set(updated_in(loop.body)) - defined_in(loop.body)
-    return loop.kind in ("serial", "vector") and not carried and _stores_apart(loop)
-
-
-def _stores_apart(loop: For) -> bool:
-    """Whether every store outside of scratch goes elsewhere in every iteration.
-
-    Ranges of k do not: their sums wait in the result for the next one.
-    """
-    inside = list(walk(loop.body))
-    own = {statement.buffer for statement in inside if isinstance(statement, Alloc)}
-    return all(
-        statement.buffer in own or statement.buffer.flat(statement.index).coefficient(loop.var) != 0
-        for statement in inside
-        if isinstance(statement, Store)
-    )
+    return loop.kind in ("serial", "vector") and not carried and stores_apart(loop)
 
 
 def _can_be_repeated(lets: Sequence[Let], kernel: Kernel) -> bool:
