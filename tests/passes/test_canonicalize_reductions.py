@@ -133,3 +133,17 @@ graph f(%x: f32[2,3,4,5]):
     return %1
 """.strip()
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "pieces"),
+    [(16_000_000, 1), (1_000_000, 1), (1 << 24, 1), (10_000_019, 2)],
+)
+def test_chunks_come_out_even_where_they_can(count: int, pieces: int) -> None:
+    """A rest needs a reduction, and a concatenation, of its own."""
+    param = Node("param", (), {"name": "x"}, Type(np.dtype("float32"), (count,)))
+    total = make_node("reduce_sum", [param], axes=(0,))
+    clean = canonical(Graph("total", (param,), (param, total), (total,)))
+    sums = [node for node in clean.nodes if node.op == "reduce_sum"]
+    assert len(sums) == pieces + 1
+    assert any(node.op == "concat" for node in clean.nodes) == (pieces == 2)

@@ -17,6 +17,7 @@ from neurlang.ir.types import INT32, INT64, Shape, Type
 
 CHUNK = 1 << 15  # elements that one thread reduces before the partial results are combined
 LONG = 4 * CHUNK
+WIDTH = 64  # elements that a sum adds at once
 LONG_ROW = 256  # elements of a last axis that is worth reducing on its own
 FEW_ROWS = 16  # with more outer elements than this, the outer loop feeds the threads
 
@@ -98,11 +99,24 @@ def _is_long(outer: int, count: int, right: int) -> bool:
     return outer * right < FEW_ROWS * 16 and outer < FEW_ROWS and count * right >= LONG
 
 
+def _chunk(count: int, longest: int) -> int:
+    """The longest chunk of which a whole number makes up `count`: a rest needs kernels of its own.
+
+    Multiples of the width of sums go first; where none from half of `longest` on divides `count`,
+    there is a rest.
+    """
+    for unit in (WIDTH, 1):
+        for size in range(longest // unit * unit, longest // 2, -unit):
+            if count % size == 0:
+                return size
+    return longest
+
+
 def _long(node: Node, flat: Node, axis: int) -> Node:
     """Chunks of a fixed size, then the results of the chunks."""
     count = flat.shape[axis]
     right = math.prod(flat.shape[axis + 1 :])
-    size = max(1, CHUNK // right)
+    size = _chunk(count, max(1, CHUNK // right))
     chunks, rest = divmod(count, size)
     main = _sliced(flat, axis, 0, chunks * size, node) if rest else flat
     shape = (*flat.shape[:axis], chunks, size, *flat.shape[axis + 1 :])
