@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import mpmath  # type: ignore[import-untyped]
+import mpmath  # type: ignore[import-untyped]  # it comes without types
 import numpy as np
 from fit_coefficients import Fit, fit, one, round_to
 from mpmath import mpf

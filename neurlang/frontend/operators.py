@@ -97,25 +97,21 @@ def _is_known_integer(operand: Operand) -> bool:
 def _binary_operator(name: str, function: Callable[..., Any]) -> None:
     """Attach `__name__` and `__rname__`; `augmented` has `x += y`."""
 
-    def forward(self: Array, other: Operand) -> Any:
+    def computed(self: Array, other: Operand, *operands: Operand) -> Any:
         if isinstance(other, _SEQUENCES):
             _check_sequence(name, self, other)
         if not isinstance(other, _OPERANDS):
             _refuse(name, other)
             return NotImplemented
         if self.weak is not None:
-            return _of_numbers(name, function, self, other)
-        return function(self, other)
+            return _of_numbers(name, function, *operands)
+        return function(*operands)
+
+    def forward(self: Array, other: Operand) -> Any:
+        return computed(self, other, self, other)
 
     def reflected(self: Array, other: Operand) -> Any:
-        if isinstance(other, _SEQUENCES):
-            _check_sequence(name, self, other)
-        if not isinstance(other, _OPERANDS):
-            _refuse(name, other)
-            return NotImplemented
-        if self.weak is not None:
-            return _of_numbers(name, function, other, self)
-        return function(other, self)
+        return computed(self, other, other, self)
 
     _attach(f"__{name}__", forward, function)
     if name not in COMPARISONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -18,10 +19,7 @@ def share_kernels(steps: Sequence[Step]) -> list[Step]:
     Layers of a network and steps of a simulation, which Python's loops have written out, then cost
     the compiler no more than one of them.
     """
-    alike: dict[Any, int] = {}
-    for step in steps:
-        if isinstance(step, Kernel):
-            alike[_outline(step)] = alike.get(_outline(step), 0) + 1
+    alike = Counter(_outline(step) for step in steps if isinstance(step, Kernel))
     known: dict[Any, str] = {}
     result: list[Step] = []
     for step in steps:

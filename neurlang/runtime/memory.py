@@ -21,7 +21,7 @@ ALIGNMENT = 64  # of the data of pooled results: a cache line, and the longest v
 HEADER = ALIGNMENT
 MOST_BLOCKS = 32
 
-_GET_HANDLER_SLOT, _SET_HANDLER_SLOT = 305, 304
+_SET_HANDLER_SLOT = 304  # in the table that NumPy publishes
 _NAME = b"neurlang"
 
 
@@ -137,4 +137,4 @@ def empty(shape: tuple[int, ...], dtype: Any, memory: Memory | None) -> Any:
         _set_handler(before)
 
 
-__all__ = ["Memory", "MemoryState", "available", "empty"]
+__all__ = ["Memory", "MemoryState", "available", "empty", "is_pooled", "physical_memory"]
