@@ -22,13 +22,13 @@ from neurlang.bench import (
     table,
 )
 from neurlang.codegen.machine import available_cores
+from neurlang.codegen.pool import disk_cache
 from neurlang.doctor import examine, self_test
 from neurlang.errors import InternalError, NeurlangError
 from neurlang.inspect import explain, inspect
 from neurlang.ir.ops import OPS
 from neurlang.jit import STAGES, JitFunction
 from neurlang.peaks import measure_peaks
-from neurlang.pipeline import disk_cache
 from neurlang.plot import svg
 from neurlang.programs import PROGRAMS
 

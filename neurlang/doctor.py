@@ -13,9 +13,8 @@ import numpy as np
 import neurlang
 from neurlang.bench import TOLERANCE, largest_error, widest_float
 from neurlang.codegen.machine import Machine, host_machine
-from neurlang.codegen.pool import memory, pool
+from neurlang.codegen.pool import disk_cache, memory, pool
 from neurlang.jit import JitFunction
-from neurlang.pipeline import disk_cache
 from neurlang.programs import PROGRAMS, NamedProgram
 from neurlang.runtime.call import native_entry_available
 

@@ -18,8 +18,8 @@ import numpy as np
 from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
 from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
-from neurlang.codegen.entry import EntrySignature
-from neurlang.codegen.pool import memory, parallel_address
+from neurlang.codegen.entry import ENTRY, RELEASE, RUN
+from neurlang.codegen.pool import address, disk_cache, memory
 from neurlang.codegen.program import EXPORTS
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
@@ -30,23 +30,22 @@ from neurlang.pipeline import (
     Target,
     cache_key,
     current_target,
-    disk_cache,
     dump,
     generate,
     load_code,
     optimize,
     store_code,
 )
-from neurlang.runtime.call import (
+from neurlang.runtime.call import call_program, native_entry_available
+from neurlang.runtime.entry import (
     EntryMiss,
+    EntrySignature,
     Kind,
     Result,
-    call_program,
-    entry_symbols,
+    entry_table,
     make_entry,
-    native_entry_available,
 )
-from neurlang.runtime.memory import available, empty, is_pooled
+from neurlang.runtime.memory import empty
 
 SCALAR_KINDS: dict[type, Kind] = {float: "float", int: "int", bool: "bool"}
 RELEASE_WORK = 1 << 16  # bytes of arguments and results from which a call gives up the GIL
@@ -65,14 +64,11 @@ class Executable:
         self.failures = code.failures
         self.types = [node.type for node in graph.outputs]
         self.memory = memory()
-        symbols = {"neurlang_parallel": parallel_address(), "neurlang_library": _library_address()}
-        exports = list(EXPORTS)
-        if entry is not None:
-            symbols |= entry_symbols(entry)
-            if entry.pooled and self.memory is not None:
-                symbols |= self.memory.symbols()
-            exports.append("entry")
-        self.library: Library = link_object(code.object, exports, symbols)
+        symbols = {
+            "neurlang_parallel": address("neurlang_parallel"),
+            "neurlang_library": _library_address(),
+        }
+        self.library: Library = link_object(code.object, EXPORTS, symbols)
         self.captured = [np.ascontiguousarray(a) for a in (*graph.captured, *code.captured)]
         cells = (ctypes.c_void_p * max(1, len(self.captured))).from_address(
             self.library["captured"]
@@ -82,9 +78,12 @@ class Executable:
         self.address = self.library["program"]
         self.entry: Callable[..., Any] | None = None
         if entry is not None:
-            self.entry = make_entry(self.library["entry"], dispatcher or self.refuse)
-        release = ctypes.CFUNCTYPE(None)(self.library["release"])
-        weakref.finalize(self, _release, release, self.library)
+            told, handler = dispatcher or self.refuse, 0
+            if self.memory is not None:
+                handler = id(self.memory.handler)
+            table = entry_table(entry, self.address, told, handler)
+            self.entry = make_entry(address(ENTRY), table, told)
+        weakref.finalize(self, _release, self.library)
 
     def run(self, *leaves: Any) -> Any:
         """Call without the native entry: one array, or a tuple of them."""
@@ -92,7 +91,7 @@ class Executable:
         inputs = [_as_memory(leaf) for leaf in leaves]
         outputs = [empty(type.shape, type.dtype, self.memory) for type in self.types]
         pointers = [array.ctypes.data for array in (*inputs, *outputs)]
-        status = call_program(self.address, pointers)
+        status = call_program(address(RUN), self.address, pointers)
         if status:
             self.fail(status)
         results = tuple(array if array.ndim else array[()] for array in outputs)
@@ -111,9 +110,9 @@ class Executable:
         raise self.failures[status - FIRST_FAILURE].error()
 
 
-def _release(release: Callable[[], None], library: Library) -> None:
-    release()
-    del library
+def _release(library: Library) -> None:
+    """Free the workspace, before the library goes."""
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address(RELEASE))(library["workspace"])
 
 
 def _as_memory(leaf: Any) -> Any:
@@ -208,16 +207,13 @@ def entry_signature(
         kind: Kind = "array" if spec.scalar is None else SCALAR_KINDS[spec.scalar]
         inputs.append((str(param.dtype), param.shape, kind))
     outputs = tuple((str(node.dtype), node.shape) for node in graph.outputs)
-    pooled = available() and any(is_pooled(node.shape, node.dtype) for node in graph.outputs)
     traffic = sum(node.type.nbytes for node in (*graph.params, *graph.outputs))
-    return EntrySignature(tuple(inputs), outputs, result, traffic >= RELEASE_WORK, pooled)
+    return EntrySignature(tuple(inputs), outputs, result, traffic >= RELEASE_WORK)
 
 
-def compile_graph(
-    graph: Graph, target: Target, entry: EntrySignature | None, use_disk: bool = True
-) -> Code:
+def compile_graph(graph: Graph, target: Target, use_disk: bool = True) -> Code:
     """The code of a graph: from memory, from the disk cache, or made now."""
-    key = cache_key(graph, target, entry)
+    key = cache_key(graph, target)
     with _lock:
         if key in _codes and not settings.get("dump"):
             _codes.move_to_end(key)
@@ -229,7 +225,7 @@ def compile_graph(
     origin = "disk"
     if code is None:
         made = optimize(graph, target)
-        code = generate(made, entry)
+        code = generate(made)
         origin = "compiled"
         dump(made)
         if cache is not None:
@@ -267,11 +263,11 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
         results = interpret(graph, *values)
         return results if isinstance(results, tuple) else (results,)
     # what is to be dumped must be compiled for it, once
-    key = f"{cache_key(graph, target, None)} {settings.get('dump')} {settings.get('dump_dir')}"
+    key = f"{cache_key(graph, target)} {settings.get('dump')} {settings.get('dump_dir')}"
     with _lock:
         found = _shared.get(key)
         if found is None:
-            code = compile_graph(graph, target, None)
+            code = compile_graph(graph, target)
             found = _shared[key] = Executable(code, graph, None)
             while len(_shared) > KEPT:
                 _shared.popitem(last=False)

@@ -35,7 +35,7 @@ from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.fold_constants import LARGEST
-from neurlang.runtime.call import EntryMiss
+from neurlang.runtime.entry import EntryMiss
 from neurlang.settings import STAGES, contexts, in_force
 from neurlang.stages import Compiled, Lowered, Traced
 
@@ -127,7 +127,7 @@ class _Program:
             traced = self.trace()
             kind = self.result_kind()
             entry = backend().entry_signature(self.specs, traced.graph, kind)
-            code = backend().compile_graph(traced.graph, self.target, entry, self.owner.use_disk)
+            code = backend().compile_graph(traced.graph, self.target, self.owner.use_disk)
             count = len(traced.graph.outputs)
             self.natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
             flat = self.positional() and self.natural and not traced.narrowed
@@ -407,7 +407,7 @@ class BoundFunction:
 
 def _generate(made: Compilation) -> None:
     if not made.llvm:
-        backend().generate(made, None)
+        backend().generate(made)
 
 
 def _check_options(threads: Any, fast_math: Any, cache: Any) -> None:

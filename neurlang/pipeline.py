@@ -11,14 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import llvmlite.binding
 import numpy as np
 
 import neurlang
 from neurlang import settings
-from neurlang.codegen.compile import compile_assembly, compile_object
-from neurlang.codegen.entry import EntrySignature, write_entry
+from neurlang.codegen.compile import compile_assembly, compile_object, compiler_versions
 from neurlang.codegen.machine import Machine, available_cores, host_machine
 from neurlang.codegen.program import emit_program
 from neurlang.errors import InternalError, NeurlangError, OptionError, Where
@@ -40,11 +37,11 @@ from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
 from neurlang.passes.loops.vectorize import vectorize
 from neurlang.passes.run import Budget, PassLog, run_passes
-from neurlang.runtime.cache import DiskCache, content_key, open_cache
+from neurlang.runtime.cache import DiskCache, content_key
 from neurlang.runtime.memory import available
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
-SECTIONS_VERSION = "2"  # of what store_code writes: entries of another version are not found
+SECTIONS_VERSION = "3"  # of what store_code writes: entries of another version are not found
 
 
 @dataclass(frozen=True)
@@ -190,14 +187,12 @@ def _verify_program(program: Program, after: str) -> None:
             verify_kernel(step, after)
 
 
-def generate(made: Compilation, entry: EntrySignature | None) -> Code:
+def generate(made: Compilation) -> Code:
     """LLVM text and machine code for an optimised program."""
     timer = Timer(made.seconds)
     program = made.program
     assert program is not None and made.graph is not None
     module = emit_program(program, made.target.threads, made.target.machine)
-    if entry is not None:
-        write_entry(module, entry)
     made.llvm = module.text()
     timer.done("emit")
     try:
@@ -211,31 +206,20 @@ def generate(made: Compilation, entry: EntrySignature | None) -> Code:
 
 # the disk cache
 
-_caches: dict[str, DiskCache] = {}
 
-
-def disk_cache() -> DiskCache:
-    """The cache that NEURLANG_CACHE asks for."""
-    setting = settings.get("cache")
-    if setting not in _caches:
-        _caches[setting] = open_cache(setting or None)
-    return _caches[setting]
-
-
-def cache_key(traced: Graph, target: Target, entry: EntrySignature | None) -> str:
+def cache_key(traced: Graph, target: Target) -> str:
     """What a program depends on: its graph, the target, and the versions of everything."""
     versions = [
         SECTIONS_VERSION,
         neurlang.__version__,
-        llvmlite.__version__,
-        str(llvmlite.binding.llvm_version_info),
+        *compiler_versions(),
         np.__version__,
         sys.implementation.cache_tag or "",
     ]
     # A program that can fail names the lines where it does; other programs are shared.
     places = [str((n.where.file, n.where.line)) for n in traced.nodes if n.where and can_fail(n)]
     text = graph_text(traced, sources=False)
-    return content_key(*versions, *target.texts(), text, "\n".join(places), repr(entry))
+    return content_key(*versions, *target.texts(), text, "\n".join(places))
 
 
 def load_code(cache: DiskCache, key: str) -> Code | None:

@@ -32,7 +32,7 @@ def as_tuple(results: Any) -> tuple[Any, ...]:
 
 def compiled(case: Case) -> tuple[Any, ...]:
     """The outputs of machine code, called without the native entry."""
-    code = generate(optimize(case.graph, current_target()), None)
+    code = generate(optimize(case.graph, current_target()))
     inputs = [np.require(array, None, ("C", "A")) for array in case.inputs]
     return as_tuple(Executable(code, case.graph, None).run(*inputs))
 
@@ -191,7 +191,7 @@ def script(case: Case, what: str) -> str:
         lines.append(f'    np.frombuffer({data}, "{array.dtype}").reshape({array.shape}),')
     lines += [
         "]",
-        "code = generate(optimize(graph, current_target()), None)",
+        "code = generate(optimize(graph, current_target()))",
         'print("compiled", Executable(code, graph, None).run(*inputs))',
         'print("expected", interpret(graph, *inputs))',
     ]

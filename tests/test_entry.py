@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from neurlang.codegen.compile import compile_object, link_object
-from neurlang.codegen.entry import ENTRY, write_entry
-from neurlang.codegen.writer import Module
+from neurlang.codegen.entry import ENTRY, RUN, entry_text
+from neurlang.codegen.pool import address
 from neurlang.runtime import call
-from neurlang.runtime.call import EntrySignature
+from neurlang.runtime.entry import EntrySignature, entry_symbols, entry_table, make_entry
 
 pytestmark = pytest.mark.skipif(
     not call.native_entry_available(), reason="objects of this Python are laid out differently"
@@ -37,16 +37,11 @@ class Fallback:
 class Compiled:
     """A linked program with its entry; keeps the code as a real dispatcher does."""
 
-    def __init__(self, signature, program, constants=()):
-        module = Module()
-        module.functions.append(program)
-        write_entry(module, signature, len(constants))
-        symbols = call.entry_symbols(signature) | call.constant_symbols(constants)
-        data = compile_object(module.text())
-        self.constants = constants
-        self.library = link_object(data, [ENTRY, "program"], symbols)
+    def __init__(self, signature, program):
+        self.library = link_object(compile_object(program), ["program"])
         self.dispatcher = Fallback()
-        self.entry = call.make_entry(self.library[ENTRY], self.dispatcher)
+        self.table = entry_table(signature, self.library["program"], self.dispatcher)
+        self.entry = make_entry(address(ENTRY), self.table, self.dispatcher)
 
 
 def add_program(count: int, dtype: str = F32) -> str:
@@ -216,7 +211,9 @@ def test_errors_of_the_dispatcher_pass_through(add):
         def __call__(self, *args):
             raise LookupError("refused")
 
-    refusing = call.make_entry(add.library[ENTRY], Refusing(), "named")
+    refusing_one = Refusing()
+    table = entry_table(ADD_SIGNATURE, add.library["program"], refusing_one)
+    refusing = make_entry(address(ENTRY), table, refusing_one, "named")
     assert refusing.__name__ == "named"
     with pytest.raises(LookupError, match="refused"):
         refusing(1)
@@ -320,13 +317,6 @@ def test_no_results():
         EntrySignature((), (), "single")
 
 
-def test_constants():
-    constant = np.array([41.5], np.float32)
-    signature = EntrySignature(((F32, (1,), "array"),), ((F32, (1,)),))
-    compiled = Compiled(signature, add_program(1), (constant,))
-    assert compiled.entry(np.ones(1, np.float32)).tolist() == [42.5]
-
-
 @pytest.mark.parametrize("result", ["tuple", "list"])
 @pytest.mark.parametrize("release_gil", [False, True])
 def test_a_program_out_of_memory(result, release_gil):
@@ -402,19 +392,16 @@ def test_call_program(add):
     a, b = pair()
     out = np.empty_like(a)
     pointers = [array.ctypes.data for array in (a, b, out)]
-    assert call.call_program(add.library["program"], pointers) == 0
+    assert call.call_program(address(RUN), add.library["program"], pointers) == 0
     np.testing.assert_array_equal(out, a + b)
     failing = Compiled(ADD_SIGNATURE, failing_program())
-    assert call.call_program(failing.library["program"], pointers) == 1
+    assert call.call_program(address(RUN), failing.library["program"], pointers) == 1
 
 
 def test_no_address_is_in_the_object():
-    module = Module()
-    module.functions.append(add_program(16))
-    write_entry(module, ADD_SIGNATURE)
-    data = compile_object(module.text())
-    for name, address in call.entry_symbols(ADD_SIGNATURE).items():
-        assert address.to_bytes(8, "little") not in data, name
+    data = compile_object(entry_text() + f"declare i32 @{RUN}(ptr, ptr)\n")
+    for name, place in entry_symbols().items():
+        assert place.to_bytes(8, "little") not in data, name
 
 
 def test_overhead_is_shown(add):

@@ -275,7 +275,7 @@ def test_four_ways_agree(name: str) -> None:
     graph = nl.jit(function).trace(*inputs).graph
     with nl.options(verify=True):
         made = optimize(graph, current_target())
-    code = generate(made, None)
+    code = generate(made)
     assert made.program is not None and made.graph is not None
     interpreted = flat(interpret(graph, *inputs))
     loops = run_loops(made.program, inputs, made.graph.captured)

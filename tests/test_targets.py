@@ -38,7 +38,7 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 def run(function: Any, inputs: tuple[Any, ...], machine: Machine) -> Any:
     graph = nl.jit(function).trace(*inputs).graph
     made = optimize(graph, replace(current_target(), machine=machine))
-    return Executable(generate(made, None), graph, None).run(*inputs)
+    return Executable(generate(made), graph, None).run(*inputs)
 
 
 @pytest.mark.parametrize("bits", [128, 256])
@@ -62,7 +62,7 @@ def test_aarch64_code_is_made_of_neon(name: str) -> None:
     function, inputs = PROGRAMS[name]
     graph = nl.jit(function).trace(*inputs).graph
     made = optimize(graph, replace(current_target(), machine=machine))
-    generate(made, None)
+    generate(made)
     assembly = compile_assembly(made.llvm, machine)
     vector = ".4s" in assembly or ".2d" in assembly
     assert vector and "zmm" not in assembly

@@ -114,10 +114,10 @@ done:
 
 KEPT = []  # code that workers live in
 PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-PARALLEL = PROTOTYPE(native.parallel_address())
+PARALLEL = PROTOTYPE(native.address("neurlang_parallel"))
 NAMES = ["count", "occupy", "meet", "multiply", "nest", "repeat"]
 LIBRARY = link_object(
-    compile_object(BODIES), NAMES, {"neurlang_parallel": native.parallel_address()}
+    compile_object(BODIES), NAMES, {"neurlang_parallel": native.address("neurlang_parallel")}
 )
 
 threaded = pytest.mark.skipif(os.name != "posix", reason="this system has no POSIX threads")
@@ -378,9 +378,9 @@ from neurlang.codegen import pool
 from neurlang.codegen.compile import compile_object, link_object
 
 library = link_object(compile_object('''{bodies}'''), ["count"],
-                      {{"neurlang_parallel": pool.parallel_address()}})
+                      {{"neurlang_parallel": pool.address("neurlang_parallel")}})
 parallel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64,
-                            ctypes.c_int64)(pool.parallel_address())
+                            ctypes.c_int64)(pool.address("neurlang_parallel"))
 cells = numpy.zeros(1000, numpy.int32)
 pool.set_threads(3)
 

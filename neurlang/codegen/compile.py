@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from neurlang.codegen.machine import Machine, host_machine
@@ -41,6 +42,11 @@ class Library:
 
     def __getitem__(self, name: str) -> int:
         return self.addresses[name]
+
+
+def compiler_versions() -> tuple[str, str]:
+    """Of what makes objects of texts: llvmlite and LLVM."""
+    return llvmlite.__version__, str(llvm.llvm_version_info)
 
 
 def _initialise() -> None:

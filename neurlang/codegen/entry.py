@@ -1,39 +1,37 @@
-"""The native entry: a builtin function that checks its arguments and jumps into the program.
+"""How programs are entered: the native entry that Python calls, and the environment they run in.
 
-`entry(self, args, count, names)` follows Python's METH_FASTCALL | METH_KEYWORDS convention. When
-the arguments are what the signature says, it allocates the outputs, gives the program the address
-of every input's and output's data, and returns the outputs. Otherwise it hands its arguments on
-to `self`, the Python dispatcher, so that it is right for every call.
+`neurlang_run(program, pointers)` calls a program in the default floating-point environment, and
+`neurlang_release(cell)` frees the workspace that a program keeps in its cell.
 
-Every address is an imported symbol (`runtime.call.entry_symbols`): the object can be cached.
+`neurlang_entry(self, args, count, names)` follows Python's METH_FASTCALL | METH_KEYWORDS
+convention. It serves every program: `self` is the table of one (`runtime.entry.entry_table`). When
+the arguments are what the table says, it allocates the outputs, gives the program the address of
+every input's and output's data, and returns the outputs. Otherwise it hands its arguments on to
+the Python dispatcher, so that it is right for every call.
+
+Every address is an imported symbol or stands in the table: the object can be cached.
 """
 
 from __future__ import annotations
 
-from functools import reduce
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import numpy as np
-
+from neurlang.codegen.environment import Environment
+from neurlang.codegen.machine import Machine
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.runtime.call import (
     ALIGNED,
     C_CONTIGUOUS,
     ArrayHeader,
     DescriptorHeader,
-    EntrySignature,
     FloatHeader,
-    Kind,
     ObjectHeader,
-    Shape,
-    constant_symbol,
-    dtype_class_symbol,
-    dtype_symbol,
 )
-from neurlang.runtime.memory import is_pooled
+from neurlang.runtime.entry import KINDS, RESULTS, EntryTable, InputRecord, OutputRecord
 
-__all__ = ["ENTRY", "EntrySignature", "write_entry"]
-
-ENTRY = "entry"
+RUN, RELEASE, ENTRY = "neurlang_run", "neurlang_release", "neurlang_entry"
 _NULL = Value("null", "ptr")
 _SELF, _ARGS, _COUNT, _NAMES = (
     Value("%self", "ptr"),
@@ -41,60 +39,62 @@ _SELF, _ARGS, _COUNT, _NAMES = (
     Value("%count", "i64"),
     Value("%names", "ptr"),
 )
-_MISS = "miss"
 
 
-def write_entry(module: Module, signature: EntrySignature, constants: int = 0) -> None:
-    """Add `entry` to a module that defines `i32 @program(ptr)`.
+def run_text(machine: Machine) -> str:
+    """The module text of `neurlang_run`, which returns the program's status, and of the release."""
+    module = Module(machine.present)
+    writer = Writer(module, f"i32 @{RUN}(ptr %program, ptr %pointers) nounwind")
+    environment = Environment(writer, machine)
+    environment.enter()
+    status = writer.value("call i32 %program(ptr %pointers)", "i32")
+    environment.leave()
+    writer.ret(status)
+    writer.finish()
+    writer = Writer(module, f"void @{RELEASE}(ptr %cell) nounwind")
+    kept = writer.value("atomicrmw xchg ptr %cell, ptr null seq_cst", "ptr")
+    writer.call_void("free", [kept])
+    writer.ret()
+    writer.finish()
+    return module.text()
 
-    The program receives an array of data pointers: the inputs, `constants` captured arrays
-    (imported as `runtime.call.constant_symbol`), the outputs. It returns 0; 1 when out of memory,
-    and the caller gets a MemoryError; or anything else, and the call is handed on to the
-    dispatcher, which knows what to raise and must not come back here.
-    """
-    _EntryWriter(module, signature, constants).write()
+
+def entry_text() -> str:
+    """The module text of `neurlang_entry`, which goes with that of `neurlang_run`."""
+    module = Module()
+    _EntryWriter(module).write()
+    return module.text()
 
 
 class _EntryWriter:
-    """Writes one entry, from top to bottom; `pointers` is what the program will receive."""
+    """Writes the entry, from top to bottom."""
 
-    def __init__(self, module: Module, signature: EntrySignature, constants: int) -> None:
+    def __init__(self, module: Module) -> None:
         self.module = module
-        self.signature = signature
-        self.constants = constants
-        self.writer = Writer(
-            module,
-            f"ptr @{ENTRY}(ptr %self, ptr %args, i64 %count, ptr %names) nounwind noinline optnone",
-        )
-        places = len(signature.inputs) + constants + len(signature.outputs)
-        self.pointers = self.writer.value(f"alloca [{places} x ptr], align 16", "ptr")
-        self.stored = 0
-        self.outputs: list[Value] = []
+        signature = f"ptr @{ENTRY}(ptr %self, ptr %args, i64 %count, ptr %names) nounwind"
+        self.writer = Writer(module, signature)
+        self.overflow = self.writer.value("alloca i32, align 4", "ptr")
+        self.handler = self.writer.value("alloca ptr, align 8", "ptr")  # NumPy's, meanwhile
+        self.thread = self.writer.value("alloca ptr, align 8", "ptr")  # what gave up the GIL
+        self.made = self.writer.value("alloca i64, align 8", "ptr")  # outputs to free on errors
+        self.writer.store(constant(0, "i64"), self.made)
+        self.table = self.field(_SELF, ArrayHeader, "data", "ptr")
 
     def write(self) -> None:
         writer = self.writer
-        slots = [
-            None if kind == "array" else writer.value("alloca i64, align 8", "ptr")
-            for _, _, kind in self.signature.inputs
-        ]
-        count = constant(len(self.signature.inputs), "i64")
-        self.guard(writer.icmp("eq", _COUNT, count))
+        self.guard(writer.icmp("eq", _COUNT, self.of_table("inputs")))
         self.guard(writer.icmp("eq", _NAMES, _NULL))
-        for position, ((dtype, shape, kind), slot) in enumerate(zip(self.signature.inputs, slots)):
-            argument = writer.load(writer.offset(_ARGS, position, "ptr"), "ptr")
-            if slot is None:
-                self.pass_pointer(self.read_array(argument, dtype, shape))
-            else:
-                self.read_scalar(argument, kind, slot)
-                self.pass_pointer(slot)
-        for position in range(self.constants):
-            self.pass_pointer(self.imported(constant_symbol(position)))
-        for dtype, shape in self.signature.outputs:
-            self.allocate(dtype, shape)
+        self.outputs = self.of_table("outputs")
+        self.slots = writer.value(f"alloca i64, {_COUNT}", "ptr")
+        self.arrays = writer.value(f"alloca ptr, {self.outputs}", "ptr")
+        places = writer.add(_COUNT, self.outputs)
+        self.pointers = writer.value(f"alloca ptr, {places}", "ptr")
+        with self.each(_COUNT) as position:
+            self.read(position)
+        self.allocate()
         status = self.run()
         self.give_back()
         self.write_failure(status)
-        self.write_release()
         self.write_miss()
         writer.finish()
 
@@ -105,153 +105,222 @@ class _EntryWriter:
         self.module.declarations[symbol] = f"@{symbol} = external global i8"
         return Value(f"@{symbol}", "ptr")
 
-    def field(self, base: Value, offset: int, type: str) -> Value:
+    def field(
+        self, base: Value, structure: type[ctypes.Structure], name: str, type: str = "i64"
+    ) -> Value:
+        offset = getattr(structure, name).offset
         return self.writer.load(self.writer.offset(base, offset), type)
+
+    def of_table(self, name: str, type: str = "i64") -> Value:
+        return self.field(self.table, EntryTable, name, type)
+
+    def record(self, first: str, structure: type[ctypes.Structure], position: Value) -> Value:
+        """The address of one of the records that follow each other in the table."""
+        size = constant(ctypes.sizeof(structure), "i64")
+        return self.writer.offset(self.of_table(first, "ptr"), self.writer.mul(position, size))
+
+    def load_at(self, base: Value, position: Value, type: str = "ptr") -> Value:
+        return self.writer.load(self.writer.offset(base, position, type), type)
+
+    def store_at(self, value: Value, base: Value, position: Value) -> None:
+        self.writer.store(value, self.writer.offset(base, position, value.type))
 
     def guard(self, condition: Value) -> None:
         """Go on if the condition holds; otherwise leave the call to the dispatcher."""
-        self.go_on_if(condition, _MISS)
+        self.go_on_if(condition, "miss")
 
     def go_on_if(self, condition: Value, otherwise: str) -> None:
         here = self.writer.label("good")
         self.writer.branch_if(condition, here, otherwise)
         self.writer.start_block(here)
 
-    def pass_pointer(self, pointer: Value) -> None:
-        self.writer.store(pointer, self.writer.offset(self.pointers, self.stored, "ptr"))
-        self.stored += 1
-
-    def release_label(self) -> str:
-        """Where an error goes that has to free the outputs allocated so far."""
-        return f"release_{len(self.outputs)}"
+    @contextmanager
+    def each(self, count: Value) -> Iterator[Value]:
+        """Run what is written inside for every position in 0..count."""
+        writer = self.writer
+        test, body, after = (writer.label(name) for name in ("test", "body", "after"))
+        before = writer.block
+        writer.branch(test)
+        writer.start_block(test)
+        position = writer.phi("i64")
+        writer.branch_if(writer.icmp("slt", position[0], count), body, after)
+        writer.start_block(body)
+        yield position[0]
+        following = writer.add(position[0], constant(1, "i64"))
+        edges = [(constant(0, "i64"), before), (following, writer.block)]
+        writer.set_phi(position, edges)
+        writer.branch(test)
+        writer.start_block(after)
 
     # inputs
 
-    def guard_type(self, argument: Value, symbol: str) -> None:
-        type = self.field(argument, ObjectHeader.type.offset, "ptr")
-        self.guard(self.writer.icmp("eq", type, self.imported(symbol)))
-
-    def read_array(self, argument: Value, dtype: str, shape: Shape) -> Value:
-        """The data of an array, after its guards."""
+    def read(self, position: Value) -> None:
+        """Store where the program finds one argument, after its guards."""
         writer = self.writer
-        self.guard_type(argument, "neurlang_ndarray")
-        dimensions = self.field(argument, ArrayHeader.dimensions.offset, "i32")
-        flags = self.field(argument, ArrayHeader.flags.offset, "i32")
-        needed = constant(C_CONTIGUOUS | ALIGNED, "i32")
-        same_rank = writer.icmp("eq", dimensions, constant(len(shape), "i32"))
-        plain = writer.icmp("eq", writer.and_(flags, needed), needed)
-        self.guard(writer.and_(same_rank, plain))
-        self.guard_dtype(self.field(argument, ArrayHeader.dtype.offset, "ptr"), dtype)
-        if shape:
-            extents = self.field(argument, ArrayHeader.shape.offset, "ptr")
-            sizes = (
-                writer.load(writer.offset(extents, axis, "i64"), "i64")
-                for axis in range(len(shape))
-            )
-            same = [
-                writer.icmp("eq", size, constant(extent, "i64"))
-                for size, extent in zip(sizes, shape)
-            ]
-            self.guard(reduce(writer.and_, same))
-        return self.field(argument, ArrayHeader.data.offset, "ptr")
+        argument = self.load_at(_ARGS, position)
+        record = self.record("first_input", InputRecord, position)
+        type = self.field(argument, ObjectHeader, "type", "ptr")
+        self.guard(writer.icmp("eq", type, self.field(record, InputRecord, "type", "ptr")))
+        kind = self.field(record, InputRecord, "kind")
+        after = writer.label("read")
+        labels = [writer.label(name) for name in KINDS]
+        cases = " ".join(f"i64 {number}, label %{label}" for number, label in enumerate(labels))
+        writer.line(f"switch {kind}, label %miss [ {cases} ]")
+        slot = writer.label("slot")
+        for name, label in zip(KINDS, labels):
+            writer.start_block(label)
+            if name == "array":
+                self.store_at(self.read_array(argument, record), self.pointers, position)
+                writer.branch(after)
+            else:
+                self.store_at(self.read_scalar(name, argument), self.slots, position)
+                writer.branch(slot)
+        writer.start_block(slot)
+        self.store_at(writer.offset(self.slots, position, "i64"), self.pointers, position)
+        writer.branch(after)
+        writer.start_block(after)
 
-    def guard_dtype(self, descriptor: Value, dtype: str) -> None:
+    def read_array(self, argument: Value, record: Value) -> Value:
+        """The data of an array."""
+        writer = self.writer
+        rank = self.field(record, InputRecord, "rank")
+        dimensions = writer.sext(self.field(argument, ArrayHeader, "dimensions", "i32"), "i64")
+        flags = self.field(argument, ArrayHeader, "flags", "i32")
+        needed = constant(C_CONTIGUOUS | ALIGNED, "i32")
+        plain = writer.icmp("eq", writer.and_(flags, needed), needed)
+        self.guard(writer.and_(writer.icmp("eq", dimensions, rank), plain))
+        self.guard_dtype(self.field(argument, ArrayHeader, "dtype", "ptr"), record)
+        extents = self.field(argument, ArrayHeader, "shape", "ptr")
+        wanted = self.field(record, InputRecord, "extents", "ptr")
+        with self.each(rank) as axis:
+            extent = self.load_at(extents, axis, "i64")
+            self.guard(writer.icmp("eq", extent, self.load_at(wanted, axis, "i64")))
+        return self.field(argument, ArrayHeader, "data", "ptr")
+
+    def guard_dtype(self, descriptor: Value, record: Value) -> None:
         """NumPy keeps one descriptor of a dtype, but what was unpickled brings its own."""
         writer = self.writer
-        other = writer.icmp("ne", descriptor, self.imported(dtype_symbol(dtype)))
-        with writer.when(other, "own"):
-            self.guard_type(descriptor, dtype_class_symbol(dtype))
-            order = self.field(descriptor, DescriptorHeader.byte_order.offset, "i8")
-            native = constant(ord(np.dtype(dtype).byteorder), "i8")
-            self.guard(writer.icmp("eq", order, native))
+        known = self.field(record, InputRecord, "descriptor", "ptr")
+        with writer.when(writer.icmp("ne", descriptor, known), "own"):
+            type = self.field(descriptor, ObjectHeader, "type", "ptr")
+            wanted = self.field(record, InputRecord, "descriptor_type", "ptr")
+            order = self.field(descriptor, DescriptorHeader, "byte_order", "i8")
+            native = writer.trunc(self.field(record, InputRecord, "byte_order"), "i8")
+            same = writer.icmp("eq", type, wanted)
+            self.guard(writer.and_(same, writer.icmp("eq", order, native)))
 
-    def read_scalar(self, argument: Value, kind: Kind, slot: Value) -> None:
-        """Put a Python scalar into its slot, after its guards."""
+    def read_scalar(self, kind: str, argument: Value) -> Value:
+        """A Python scalar as the eight bytes that the program reads, or the first of them."""
         writer = self.writer
-        self.guard_type(argument, f"neurlang_{kind}")
-        match kind:
-            case "float":
-                writer.store(self.field(argument, FloatHeader.value.offset, "double"), slot)
-            case "bool":
-                true = writer.icmp("eq", argument, self.imported("neurlang_true"))
-                writer.store(writer.zext(true, "i8"), slot)
-            case "int":
-                # The slot serves as the overflow flag, too, before it takes the number.
-                number = writer.call("PyLong_AsLongLongAndOverflow", "i64", (argument, slot))
-                overflow = writer.load(slot, "i32")
-                self.guard(writer.icmp("eq", overflow, constant(0, "i32")))
-                writer.store(number, slot)
+        if kind == "float":
+            return self.field(argument, FloatHeader, "value", "double")
+        if kind == "bool":
+            return writer.zext(writer.icmp("eq", argument, self.imported("neurlang_true")), "i64")
+        parts = (argument, self.overflow)
+        number = writer.call("PyLong_AsLongLongAndOverflow", "i64", parts)
+        fits = writer.icmp("eq", writer.load(self.overflow, "i32"), constant(0, "i32"))
+        self.guard(fits)
+        return number
 
     # outputs
 
-    def allocate(self, dtype: str, shape: Shape) -> None:
-        """A new array. NumPy takes over the reference to the descriptor, also when it fails."""
+    def allocate(self) -> None:
+        """New arrays. What is made is counted, so that an error frees as many."""
         writer = self.writer
-        descriptor = self.imported(dtype_symbol(dtype))
-        extents = self.module.constant_array("i64", shape) if shape else _NULL
+        with self.each(self.outputs) as position:
+            record = self.record("first_output", OutputRecord, position)
+            array = self.new_array(record)
+            self.go_on_if(writer.icmp("ne", array, _NULL), "release")
+            self.store_at(array, self.arrays, position)
+            writer.store(writer.add(position, constant(1, "i64")), self.made)
+            data = self.field(array, ArrayHeader, "data", "ptr")
+            self.store_at(data, self.pointers, writer.add(position, _COUNT))
+
+    def new_array(self, record: Value) -> Value:
+        """NumPy takes over the reference to the descriptor, also when it fails."""
+        writer = self.writer
+        pooled = writer.icmp("ne", self.field(record, OutputRecord, "pooled"), constant(0, "i64"))
+        with writer.when(pooled, "pooled"):
+            writer.store(self.set_handler(self.of_table("handler", "ptr")), self.handler)
+        descriptor = self.field(record, OutputRecord, "descriptor", "ptr")
         writer.call_void("Py_IncRef", (descriptor,))
-        rank = constant(len(shape), "i32")
-        no_flags = constant(0, "i32")
+        rank = writer.trunc(self.field(record, OutputRecord, "rank"), "i32")
+        extents = self.field(record, OutputRecord, "extents", "ptr")
         ndarray = self.imported("neurlang_ndarray")
+        no_flags = constant(0, "i32")
         arguments = (ndarray, descriptor, rank, extents, _NULL, _NULL, no_flags, _NULL)
-        pooled = self.signature.pooled and is_pooled(shape, np.dtype(dtype))
-        before = self.set_handler(self.imported("neurlang_handler")) if pooled else _NULL
         array = writer.call("neurlang_new_array", "ptr", arguments)
-        if pooled:
+        with writer.when(pooled, "pooled"):
+            before = writer.load(self.handler, "ptr")
             writer.call_void("Py_DecRef", (self.set_handler(before),))
             writer.call_void("Py_DecRef", (before,))
-        self.go_on_if(writer.icmp("ne", array, _NULL), self.release_label())
-        self.outputs.append(array)
-        self.pass_pointer(self.field(array, ArrayHeader.data.offset, "ptr"))
+        return array
 
     def set_handler(self, handler: Value) -> Value:
         """Say who allocates the data of new arrays; the result is a reference to who did."""
-        return self.writer.call("neurlang_set_handler", "ptr", (handler,))
+        change = self.of_table("set_handler", "ptr")
+        return self.writer.value(f"call ptr {change.text}({handler})", "ptr")
 
     def run(self) -> Value:
         """Call the program; the result is its status, which is 0 from here on."""
         writer = self.writer
-        thread = _NULL
-        if self.signature.release_gil:
-            thread = writer.call("PyEval_SaveThread", "ptr", ())
-        status = writer.value(f"call i32 @program({self.pointers})", "i32")
-        if self.signature.release_gil:
-            writer.call_void("PyEval_RestoreThread", (thread,))
+        release = writer.icmp("ne", self.of_table("release_gil"), constant(0, "i64"))
+        with writer.when(release, "save"):
+            writer.store(writer.call("PyEval_SaveThread", "ptr", ()), self.thread)
+        program = self.of_table("program", "ptr")
+        status = writer.value(f"call i32 @{RUN}({program}, {self.pointers})", "i32")
+        with writer.when(release, "restore"):
+            writer.call_void("PyEval_RestoreThread", (writer.load(self.thread, "ptr"),))
         self.go_on_if(writer.icmp("eq", status, constant(0, "i32")), "failed")
         return status
 
     def give_back(self) -> None:
         """Return the outputs; arrays without axes become NumPy scalars."""
-        if self.signature.result == "single":
-            (array,) = self.outputs
-            _, shape = self.signature.outputs[0]
-            self.writer.ret(array if shape else self.scalar(array))
-            return
         writer = self.writer
-        container = "PyTuple" if self.signature.result == "tuple" else "PyList"
-        size = constant(len(self.outputs), "i64")
-        together = writer.call(f"{container}_New", "ptr", (size,))
-        self.go_on_if(writer.icmp("ne", together, _NULL), self.release_label())
-        for position, array in enumerate(self.outputs):
-            self.set_item(container, together, position, array)
-        # The container owns the arrays now, so that it alone is freed when a scalar fails.
-        for position, (array, (_, shape)) in enumerate(zip(self.outputs, self.signature.outputs)):
-            if not shape:
+        result = self.of_table("result")
+        labels = {name: writer.label(name) for name in RESULTS}
+        cases = " ".join(f"i64 {n}, label %{labels[name]}" for n, name in enumerate(RESULTS))
+        writer.line(f"switch {result}, label %release [ {cases} ]")
+        writer.start_block(labels["single"])
+        array = writer.load(self.arrays, "ptr")
+        rank = self.field(self.of_table("first_output", "ptr"), OutputRecord, "rank")
+        scalar, whole = writer.label("scalar"), writer.label("whole")
+        writer.branch_if(writer.icmp("eq", rank, constant(0, "i64")), scalar, whole)
+        writer.start_block(whole)
+        writer.ret(array)
+        writer.start_block(scalar)
+        writer.ret(self.scalar(array))
+        for container in ("tuple", "list"):
+            writer.start_block(labels[container])
+            self.give_back_together(f"Py{container.title()}")
+
+    def give_back_together(self, container: str) -> None:
+        """The container owns the arrays first, so that it alone is freed when a scalar fails."""
+        writer = self.writer
+        together = writer.call(f"{container}_New", "ptr", (self.outputs,))
+        self.go_on_if(writer.icmp("ne", together, _NULL), "release")
+        with self.each(self.outputs) as position:
+            self.set_item(container, together, position, self.load_at(self.arrays, position))
+        failed = writer.label("no_scalar")
+        with self.each(self.outputs) as position:
+            record = self.record("first_output", OutputRecord, position)
+            rank = self.field(record, OutputRecord, "rank")
+            with writer.when(writer.icmp("eq", rank, constant(0, "i64")), "scalar"):
+                array = self.load_at(self.arrays, position)
                 writer.call_void("Py_IncRef", (array,))
                 scalar = self.scalar(array)
-                self.go_on_if(writer.icmp("ne", scalar, _NULL), "no_scalar")
+                self.go_on_if(writer.icmp("ne", scalar, _NULL), failed)
                 self.set_item(container, together, position, scalar)
         writer.ret(together)
-        writer.start_block("no_scalar")
+        writer.start_block(failed)
         writer.call_void("Py_DecRef", (together,))
         writer.ret(_NULL)
 
     def scalar(self, array: Value) -> Value:
         return self.writer.call("neurlang_return_array", "ptr", (array,))
 
-    def set_item(self, container: str, together: Value, position: int, item: Value) -> None:
-        place = constant(position, "i64")
-        self.writer.call(f"{container}_SetItem", "i32", (together, place, item))
+    def set_item(self, container: str, together: Value, position: Value, item: Value) -> None:
+        self.writer.call(f"{container}_SetItem", "i32", (together, position, item))
 
     # the ways out
 
@@ -260,24 +329,20 @@ class _EntryWriter:
         writer.start_block("failed")
         writer.branch_if(writer.icmp("eq", status, constant(1, "i32")), "exhausted", "refused")
         writer.start_block("refused")
-        for array in self.outputs:
-            writer.call_void("Py_DecRef", (array,))
-        writer.branch(_MISS)
+        self.free_outputs()
+        writer.branch("miss")
         writer.start_block("exhausted")
         writer.call("PyErr_NoMemory", "ptr", ())
-        writer.branch(self.release_label())
-
-    def write_release(self) -> None:
-        """Free what was allocated, the last first: each block falls into the one before it."""
-        writer = self.writer
-        while self.outputs:
-            writer.start_block(self.release_label())
-            writer.call_void("Py_DecRef", (self.outputs.pop(),))
-            writer.branch(self.release_label())
-        writer.start_block(self.release_label())
+        writer.branch("release")
+        writer.start_block("release")
+        self.free_outputs()
         writer.ret(_NULL)
 
+    def free_outputs(self) -> None:
+        with self.each(self.writer.load(self.made, "i64")) as position:
+            self.writer.call_void("Py_DecRef", (self.load_at(self.arrays, position),))
+
     def write_miss(self) -> None:
-        self.writer.start_block(_MISS)
-        arguments = (_SELF, _ARGS, _COUNT, _NAMES)
+        self.writer.start_block("miss")
+        arguments = (self.of_table("dispatcher", "ptr"), _ARGS, _COUNT, _NAMES)
         self.writer.ret(self.writer.call("PyObject_Vectorcall", "ptr", arguments))

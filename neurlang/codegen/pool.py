@@ -1,4 +1,4 @@
-"""What every program shares, as machine code: the worker pool, and the pool of large results.
+"""What every program shares, as machine code: the ways in, the worker pool, the pool of results.
 
 Workers spin, then park, and claim indices one by one.
 
@@ -13,13 +13,18 @@ the pool is taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from neurlang import settings
-from neurlang.codegen.compile import Library, compile_object, link_object
+from neurlang.codegen.compile import Library, compile_object, compiler_versions, link_object
+from neurlang.codegen.entry import ENTRY, RELEASE, RUN, entry_text, run_text
 from neurlang.codegen.machine import host_machine
 from neurlang.codegen.memory_text import EXPORTS, memory_text
 from neurlang.codegen.pool_text import Parking, best_parking, pool_text
+from neurlang.runtime.cache import DiskCache, content_key, open_cache
+from neurlang.runtime.call import native_entry_available
+from neurlang.runtime.entry import entry_symbols
 from neurlang.runtime.memory import Memory, available, physical_memory
 from neurlang.runtime.threads import Pool
 
@@ -27,8 +32,8 @@ POOL_SHARE = 16  # of the machine's memory one part in so many
 
 
 class Shared(NamedTuple):
-    """The pools of a process. The library is kept for ever: workers live in its code, and arrays
-    that die at exit call it; llvmlite unloads nothing there."""
+    """The code and pools of a process. The library is kept for ever: workers live in its code, and
+    arrays that die at exit call it; llvmlite unloads nothing there."""
 
     workers: Pool
     memory: Memory | None
@@ -68,9 +73,20 @@ def pool_limit() -> int:
     return physical_memory() // POOL_SHARE if chosen < 0 else chosen << 20
 
 
-def parallel_address() -> int:
-    """The address of `neurlang_parallel`, which compiled programs import. Valid for ever."""
-    return pool().parallel_address
+_caches: dict[str, DiskCache] = {}
+
+
+def disk_cache() -> DiskCache:
+    """The cache that NEURLANG_CACHE asks for now."""
+    setting = settings.get("cache")
+    if setting not in _caches:
+        _caches[setting] = open_cache(setting or None)
+    return _caches[setting]
+
+
+def address(name: str) -> int:
+    """The address of one of the shared functions; valid for ever."""
+    return _shared().library[name]
 
 
 def start(threads: int | None = None) -> None:
@@ -95,11 +111,41 @@ def compile_pools(parking: Parking) -> Shared:
     names = ["neurlang_parallel"]
     if parking != "none":
         names += ["neurlang_start_workers", "neurlang_pool"]
-    text, large = pool_text(parking), EXPORTS if available() else ()
+    entries, large = [RUN, RELEASE], EXPORTS if available() else ()
+    texts, symbols = [pool_text(parking), run_text(host_machine())], {}
     if large:
-        text += memory_text()
-    library = link_object(compile_object(text), [*names, *large])
+        texts.append(memory_text())
+    if native_entry_available():
+        entries.append(ENTRY)
+        texts.append(entry_text())
+        symbols = entry_symbols()
+    library = link_object(_object(_joined(texts)), [*names, *entries, *large], symbols)
     workers = Pool([library[name] for name in names], parking)
     workers.set_threads(settings.get("threads") or host_machine().cores)
     memory = Memory({name: library[name] for name in large}, pool_limit()) if large else None
     return Shared(workers, memory, library)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """One module; what several of the texts declare is declared once."""
+    lines = (line for text in texts for line in text.splitlines())
+    seen: set[str] = set()
+    kept = []
+    for line in lines:
+        if line not in seen:
+            kept.append(line)
+        if line.startswith("declare "):
+            seen.add(line)
+    return "\n".join(kept)
+
+
+def _object(text: str) -> bytes:
+    """The object of a text for this machine: from the disk cache, or made now."""
+    machine, cache = host_machine(), disk_cache()
+    target = (machine.triple, machine.cpu, machine.feature_text)
+    key = content_key("shared", *compiler_versions(), *target, text)
+    found = cache.load(key)
+    if found is None:
+        found = {"object": compile_object(text)}
+        cache.store(key, found)
+    return found["object"]

@@ -2,7 +2,8 @@
 
 `program(arguments)` takes an array of pointers, inputs first, then outputs. It returns 0, 1 where
 memory ran out, or 1 + the number of a Check that failed. Temporaries and scratch lie in one
-workspace, which the program keeps from call to call; a call that finds it in use takes another.
+workspace, which the program keeps from call to call (`workspace` is exported, for who frees it); a
+call that finds it in use takes another.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from neurlang.codegen.emit import (
     WORKSPACE,
     emit_kernel,
 )
-from neurlang.codegen.environment import Environment
 from neurlang.codegen.machine import Machine
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.ir.loops import Buffer, Kernel
@@ -24,7 +24,7 @@ from neurlang.ir.types import SHORT
 from neurlang.lower.program import Program
 
 ALIGNMENT = 64
-EXPORTS = ("program", "release", "captured")
+EXPORTS = ("program", "workspace", "captured")
 
 
 def emit_program(program: Program, threads: int, machine: Machine) -> Module:
@@ -33,30 +33,19 @@ def emit_program(program: Program, threads: int, machine: Machine) -> Module:
     for step in program.steps:
         if isinstance(step, Kernel):
             emit_kernel(module, step, threads)
-    module.globals.append("@workspace = internal global ptr null")
+    module.globals.append("@workspace = global ptr null")
     count = max(1, len(program.captured))
     module.globals.append(f"@captured = global [{count} x ptr] zeroinitializer")
-    _Main(module, program, threads, machine).emit()
-    _emit_release(module)
+    _Main(module, program, threads).emit()
     return module
-
-
-def _emit_release(module: Module) -> None:
-    """`release()` frees the workspace; nobody may be running the program."""
-    writer = Writer(module, "void @release() noinline optnone")
-    kept = writer.value("atomicrmw xchg ptr @workspace, ptr null seq_cst", "ptr")
-    writer.call_void("free", [kept])
-    writer.ret()
-    writer.finish()
 
 
 class _Main:
     """The function that runs the steps."""
 
-    def __init__(self, module: Module, program: Program, threads: int, machine: Machine) -> None:
+    def __init__(self, module: Module, program: Program, threads: int) -> None:
         self.module = module
         self.program = program
-        self.machine = machine
         self.writer = Writer(module, "i32 @program(ptr %arguments) noinline optnone")
         kernels = [step for step in program.steps if isinstance(step, Kernel)]
         scratch = max((scratch_of(kernel).nbytes(threads) for kernel in kernels), default=0)
@@ -75,11 +64,8 @@ class _Main:
         self._fill(context, STATUS, status)
         if self.size:
             self._fill(context, WORKSPACE, writer.offset(workspace, self.scratch_start))
-        environment = Environment(writer, self.machine)
-        environment.enter()
         for step in self.program.steps:
             self._step(step, context, status)
-        environment.leave()
         self._return_workspace(workspace)
         writer.ret(writer.trunc(writer.load(status, "i64"), "i32"))
         writer.finish()

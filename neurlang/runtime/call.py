@@ -1,77 +1,20 @@
-"""How Python calls a compiled program: the native entry's addresses and layouts, or ctypes."""
+"""How Python's and NumPy's objects lie in memory, and programs called by ctypes."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-
-Kind = Literal["array", "float", "int", "bool"]
-Result = Literal["single", "tuple", "list"]
-Shape = tuple[int, ...]
 
 C_CONTIGUOUS = 0x0001
 ALIGNED = 0x0100
 
-# Numbers of functions in the table that NumPy publishes in `__multiarray_api.h`.
-_TYPE_SLOT = 2
-_RETURN_SLOT = 76
-_NEW_FROM_DESCRIPTOR_SLOT = 94
-
-_METH_KEYWORDS = 0x0002
-_METH_FASTCALL = 0x0080
-
-_PYTHON_FUNCTIONS = (
-    "PyErr_NoMemory",
-    "PyEval_RestoreThread",
-    "PyEval_SaveThread",
-    "PyList_New",
-    "PyList_SetItem",
-    "PyLong_AsLongLongAndOverflow",
-    "PyObject_Vectorcall",
-    "PyTuple_New",
-    "PyTuple_SetItem",
-    "Py_DecRef",
-    "Py_IncRef",
-)
-
-
-class EntryMiss(Exception):
-    """Leaves are not what a native entry takes, or its program failed and is to be asked why."""
-
-
-@dataclass(frozen=True)
-class EntrySignature:
-    """What one native entry accepts and returns; anything else goes to the Python dispatcher.
-
-    `pooled` says that large outputs come from the pool of `runtime.memory`.
-
-    An input is (dtype name, shape, kind): kind "array" is exactly an ndarray of that dtype and
-    shape, C-contiguous, aligned, in native byte order; "float", "int" and "bool" are exactly
-    Python's, and the program reads them as f64, i64 and i8. An output is (dtype name, shape).
-    """
-
-    inputs: tuple[tuple[str, Shape, Kind], ...]
-    outputs: tuple[tuple[str, Shape], ...]
-    result: Result = "single"
-    release_gil: bool = False
-    pooled: bool = False
-
-    def __post_init__(self) -> None:
-        if self.result == "single" and len(self.outputs) != 1:
-            raise ValueError(f"a single result has one output, not {len(self.outputs)}")
-
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """The dtypes of arrays that come in or go out, each once, sorted."""
-        names = {dtype for dtype, _, kind in self.inputs if kind == "array"}
-        return tuple(sorted(names | {dtype for dtype, _ in self.outputs}))
+_TYPE_SLOT = 2  # in the table that NumPy publishes in `__multiarray_api.h`
 
 
 class ObjectHeader(ctypes.Structure):
@@ -110,15 +53,6 @@ class DescriptorHeader(ctypes.Structure):
         ("kind", ctypes.c_char),
         ("letter", ctypes.c_char),
         ("byte_order", ctypes.c_char),
-    ]
-
-
-class _MethodDefinition(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
     ]
 
 
@@ -178,74 +112,15 @@ def numpy_function(slot: int) -> int:
     return int(_numpy_table()[slot])
 
 
+def call_program(run: int, program: int, pointers: Sequence[int]) -> int:
+    """Run a program on data pointers, inputs first; 1 means out of memory.
+
+    `run` is the address of `neurlang_run`. The GIL is released. This is the way for layouts and
+    builds that the native entry refuses.
+    """
+    return int(_runner(run)(program, (ctypes.c_void_p * len(pointers))(*pointers)))
+
+
 @lru_cache(maxsize=1)
-def _common_symbols() -> Mapping[str, int]:
-    functions = {
-        name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
-        for name in _PYTHON_FUNCTIONS
-    }
-    return {
-        **functions,
-        "neurlang_new_array": numpy_function(_NEW_FROM_DESCRIPTOR_SLOT),
-        "neurlang_return_array": numpy_function(_RETURN_SLOT),
-        "neurlang_ndarray": id(np.ndarray),
-        "neurlang_float": id(float),
-        "neurlang_int": id(int),
-        "neurlang_bool": id(bool),
-        "neurlang_true": id(True),
-    }
-
-
-def dtype_symbol(dtype: str) -> str:
-    """The name under which an entry imports the descriptor of a dtype."""
-    return f"neurlang_dtype_{dtype}"
-
-
-def dtype_class_symbol(dtype: str) -> str:
-    """The name under which an entry imports the class of a dtype's descriptor."""
-    return f"neurlang_dtype_class_{dtype}"
-
-
-def constant_symbol(position: int) -> str:
-    """The name under which an entry imports the data of a captured array."""
-    return f"neurlang_constant_{position}"
-
-
-def entry_symbols(signature: EntrySignature) -> dict[str, int]:
-    """The address of every name that the entry of `signature` imports, captured arrays aside."""
-    dtypes = {dtype_symbol(dtype): id(np.dtype(dtype)) for dtype in signature.dtypes}
-    classes = {dtype_class_symbol(dtype): id(type(np.dtype(dtype))) for dtype in signature.dtypes}
-    return {**_common_symbols(), **dtypes, **classes}
-
-
-def constant_symbols(arrays: Sequence[np.ndarray[Any, Any]]) -> dict[str, int]:
-    """The addresses of captured arrays, which have to live as long as the entry does."""
-    return {constant_symbol(position): array.ctypes.data for position, array in enumerate(arrays)}
-
-
-def make_entry(address: int, dispatcher: object, name: str = "entry") -> Callable[..., Any]:
-    """The builtin function whose code is at `address`; calls that it refuses go to `dispatcher`.
-
-    It refers to `dispatcher`, which has to keep the code linked as long as it lives itself.
-    """
-    definition = _MethodDefinition(name.encode(), address, _METH_FASTCALL | _METH_KEYWORDS, None)
-    # Python reads the definition when it frees the function, at the very end of the process
-    # too, where nobody says which of the two goes first: the definition, 32 bytes, stays.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
-    make: Callable[..., Callable[..., Any]] = ctypes.PYFUNCTYPE(
-        ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p
-    )(("PyCFunction_NewEx", ctypes.pythonapi))
-    return make(ctypes.addressof(definition), dispatcher, None)
-
-
-def call_program(address: int, pointers: Sequence[int]) -> int:
-    """Run the program at `address` on data pointers, inputs first; 1 means out of memory.
-
-    The GIL is released. This is the way for layouts and builds that the native entry refuses.
-    """
-    return int(_program_at(address)((ctypes.c_void_p * len(pointers))(*pointers)))
-
-
-@lru_cache(maxsize=1024)
-def _program_at(address: int) -> Callable[..., Any]:
-    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(address)
+def _runner(address: int) -> Callable[..., Any]:
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(address)

@@ -76,13 +76,6 @@ class Memory:
         for kept in (handler, self.handler):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
-    def symbols(self) -> dict[str, int]:
-        """The address of every name that an entry with pooled outputs imports."""
-        return {
-            "neurlang_handler": id(self.handler),
-            "neurlang_set_handler": set_handler_address(),
-        }
-
     def give_back(self) -> None:
         """Return the memory that the pool holds to the system."""
         self._empty()
