@@ -19,7 +19,7 @@ from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
 from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import EntrySignature
-from neurlang.codegen.pool import memory, parallel_address
+from neurlang.codegen.pool import memory, parallel_address, pool
 from neurlang.codegen.program import EXPORTS
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
@@ -60,8 +60,10 @@ class Executable:
         code: Code,
         graph: Graph,
         entry: EntrySignature | None,
+        threads: int,
         dispatcher: Callable[..., Any] | None = None,
     ) -> None:
+        pool().admit(threads)
         self.failures = code.failures
         self.types = [node.type for node in graph.outputs]
         self.memory = memory()
@@ -272,7 +274,7 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
         found = _shared.get(key)
         if found is None:
             code = compile_graph(graph, target, None)
-            found = _shared[key] = Executable(code, graph, None)
+            found = _shared[key] = Executable(code, graph, None, target.threads)
             while len(_shared) > KEPT:
                 _shared.popitem(last=False)
     results = found.run(*(np.require(value, None, ("C", "A")) for value in values))

@@ -25,6 +25,7 @@ from neurlang.frontend.signature import (
 from neurlang.frontend.trace import current_trace
 from neurlang.ir.graph import Graph
 from neurlang.runtime.call import EntryMiss
+from neurlang.runtime.threads import MOST_THREADS
 from neurlang.settings import STAGES, contexts, in_force
 from neurlang.specialization import Specialization, backend
 from neurlang.stages import Compiled, Lowered, Traced
@@ -102,9 +103,7 @@ class JitFunction:
         self.use_disk = cache
         self.lock = threading.Lock()
         self.programs: dict[Any, Specialization] = {}
-        self.latest: dict[
-            Any, Specialization
-        ] = {}  # by structure, the last one run
+        self.latest: dict[Any, Specialization] = {}  # by structure, the last one run
         self.entry: Callable[..., Any] = self._dispatch  # for calls without overrides
         self.calls = 0
         self.unusual = 0  # calls that are no hits
@@ -163,7 +162,7 @@ class JitFunction:
     def _program(self, call: Call) -> Specialization:
         """The program for a call, traced."""
         specs = leaf_specs(call, self.signature)
-        key = (call.key(), specs, tuple(sorted(in_force().items())))
+        key = (call.key(), specs, settings.chosen())
         with self.lock:
             found = self.programs.get(key)
             if found is not None:
@@ -241,13 +240,18 @@ class JitFunction:
         made = sum(program.executable is not None for program in self.programs.values())
         return CacheInfo(self.calls - self.unusual, made, len(self.programs))
 
+    def forget_latest(self) -> None:
+        """Choose among the programs anew: the next call may want another one than the last."""
+        with self.lock:
+            self.latest.clear()
+            self.entry = self._dispatch
+
     def cache_clear(self) -> None:
         """Forget this function's programs."""
         with self.lock:
             self.programs.clear()
-            self.latest.clear()
-            self.entry = self._dispatch
             self.calls = self.unusual = 0
+        self.forget_latest()
 
 
 class BoundFunction:
@@ -280,8 +284,10 @@ def _generate(made: Compilation) -> None:
 
 def _check_options(threads: Any, fast_math: Any, cache: Any) -> None:
     """OptionError for values that jit does not take."""
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise OptionError(f"threads is {threads!r}", hint="give an integer from 1")
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= MOST_THREADS):
+        raise OptionError(
+            f"threads is {threads!r}", hint=f"give an integer from 1 to {MOST_THREADS}"
+        )
     for name, value in (("fast_math", fast_math), ("cache", cache)):
         if type(value) is not bool:
             raise OptionError(f"{name} is {value!r}", hint="give True or False")
@@ -354,7 +360,7 @@ def jit(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
     and named tuples of them. Python numbers are traced too, weakly typed as in NumPy 2.
 
     static_argnames, static_argnums: parameters whose values are part of the signature instead.
-    threads: threads of parallel loops; by default NEURLANG_THREADS or every available core.
+    threads: threads of parallel loops, 1 to 1024; by default what `get_threads` says.
     fast_math: allow rewrites that change the last bits; `explain` lists them.
     cache: whether programs are kept on disk for the next process.
 

@@ -1,13 +1,15 @@
-"""What all functions of a process share: `nl.cache` and `nl.memory`."""
+"""What all functions of a process share: `nl.cache`, `nl.memory` and the number of threads."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from neurlang import settings
+from neurlang.codegen.machine import available_cores
 from neurlang.jit import functions
 from neurlang.specialization import backend
 
-__all__ = ["cache", "memory"]
+__all__ = ["cache", "get_threads", "memory", "set_threads"]
 
 
 class _CacheControl:
@@ -46,3 +48,28 @@ class _MemoryControl:
 
 
 memory = _MemoryControl()
+
+
+def set_threads(threads: int) -> None:
+    """Let parallel loops have so many threads, their caller included, in the whole process.
+
+    threads: 1 to 1024, or 0 for every core that the process may use. It goes before
+    NEURLANG_THREADS; `options(threads=)` and `jit(threads=)` go before it. Functions that run
+    already are not affected; the next call of any other compiles for that number. Results have the
+    same bits for every number.
+
+    Errors: OptionError for anything else.
+    """
+    settings.set_for_process("threads", threads)
+    for function in list(functions):
+        function.forget_latest()
+
+
+def get_threads() -> int:
+    """How many threads the parallel loops of a function without `jit(threads=)` have here.
+
+    Those of the innermost `options(threads=)`, else what `set_threads` was given, else
+    NEURLANG_THREADS; where none is set or it is 0, the cores that affinity and the control group's
+    quota leave to the process.
+    """
+    return int(settings.get("threads")) or available_cores()

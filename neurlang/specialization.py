@@ -83,7 +83,8 @@ class Specialization:
             self.natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
             flat = self.positional() and self.natural and not traced.narrowed
             dispatcher = self.dispatch if flat else None
-            built = backend().Executable(code, traced.graph, entry, dispatcher)
+            threads = self.target.threads
+            built = backend().Executable(code, traced.graph, entry, threads, dispatcher)
             self.entry = built.entry if flat else None
             self.executable = built
             return True
