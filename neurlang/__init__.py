@@ -42,7 +42,8 @@ from neurlang.frontend.statistics import *
 from neurlang.frontend.without_nan import *
 from neurlang.inspect import explain, inspect
 from neurlang.ir.interpret import interpret
-from neurlang.jit import cache, jit, memory
+from neurlang.jit import jit
+from neurlang.process import cache, get_threads, memory, set_threads
 from neurlang.settings import options
 
 __version__ = "0.1.0"

@@ -19,7 +19,7 @@ from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
 from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import ENTRY, RELEASE, RUN
-from neurlang.codegen.pool import address, disk_cache, memory
+from neurlang.codegen.pool import address, disk_cache, memory, pool
 from neurlang.codegen.program import EXPORTS
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
@@ -59,8 +59,10 @@ class Executable:
         code: Code,
         graph: Graph,
         entry: EntrySignature | None,
+        threads: int,
         dispatcher: Callable[..., Any] | None = None,
     ) -> None:
+        pool().admit(threads)
         self.failures = code.failures
         self.types = [node.type for node in graph.outputs]
         self.memory = memory()
@@ -268,7 +270,7 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
         found = _shared.get(key)
         if found is None:
             code = compile_graph(graph, target)
-            found = _shared[key] = Executable(code, graph, None)
+            found = _shared[key] = Executable(code, graph, None, target.threads)
             while len(_shared) > KEPT:
                 _shared.popitem(last=False)
     results = found.run(*(np.require(value, None, ("C", "A")) for value in values))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
-
-import numpy as np
 
 from neurlang import settings
 from neurlang.errors import ArgumentError, OptionError
@@ -25,22 +21,16 @@ from neurlang.frontend.signature import (
     LeafSpec,
     difference,
     leaf_specs,
-    normalized,
-    trace_function,
 )
-from neurlang.frontend.signature import Traced as TracedCall
 from neurlang.frontend.trace import current_trace
-from neurlang.frontend.tree import Structure, flatten, unflatten
 from neurlang.ir.graph import Graph
-from neurlang.ir.interpret import interpret
-from neurlang.passes.graph.capture_constants import capture_constants
-from neurlang.passes.graph.fold_constants import LARGEST
 from neurlang.runtime.entry import EntryMiss
+from neurlang.runtime.threads import MOST_THREADS
 from neurlang.settings import STAGES, contexts, in_force
+from neurlang.specialization import Specialization, backend
 from neurlang.stages import Compiled, Lowered, Traced
 
 if TYPE_CHECKING:
-    from neurlang.executable import Executable
     from neurlang.inspect import Explanation, Stages
     from neurlang.pipeline import Compilation
 
@@ -51,16 +41,8 @@ __all__ = [
     "JitFunction",
     "Lowered",
     "Traced",
-    "cache",
     "jit",
-    "memory",
 ]
-
-
-@functools.lru_cache(maxsize=1)
-def backend() -> Any:
-    """The modules behind tracing, loaded at the first compilation: LLVM is large."""
-    return importlib.import_module("neurlang.executable")
 
 
 def _run_lazily(graph: Graph) -> tuple[Any, ...]:
@@ -79,127 +61,12 @@ class CacheInfo(NamedTuple):
     programs: int
 
 
-class _Program:
-    """One signature of one function: its graph, and its program once it is called."""
-
-    def __init__(self, owner: JitFunction, call: Call, specs: tuple[LeafSpec, ...]) -> None:
-        self.owner = owner
-        self.call = call._replace(leaves=())  # a program keeps no argument alive
-        self.specs = specs
-        self.lock = threading.Lock()
-        settings.check_all()
-        self.target = backend().current_target(owner.threads, owner.fast_math)
-        self.traced: TracedCall | None = None
-        self.executable: Executable | None = None
-        self.entry: Callable[..., Any] | None = None  # where it may be called without unpacking
-        self.natural = False  # whether the native entry returns what the function does
-
-    def trace(self) -> TracedCall:
-        owner = self.owner
-        if self.traced is None:
-            traced = trace_function(owner.__wrapped__, self.call, self.specs, owner.signature)
-            self.traced = replace(traced, graph=capture_constants(traced.graph, LARGEST))
-        return self.traced
-
-    def result_kind(self) -> str:
-        """What the native entry returns: one array, or all of them as a tuple or list."""
-        assert self.traced is not None
-        structure = self.traced.structure
-        if structure == _LEAF:
-            return "single"
-        count = len(self.traced.graph.outputs)
-        if count and structure == _flat_structure(list, count):
-            return "list"
-        return "tuple"
-
-    def positional(self) -> bool:
-        """Whether a call's arguments are the leaves themselves, in order."""
-        count = len(self.specs)
-        return not self.call.static and self.call.structure == _argument_structure(count)
-
-    def build(self) -> bool:
-        """Compile, or take what the caches have; one thread does (True), the others wait."""
-        if self.executable is not None:
-            return False
-        with self.lock:
-            if self.executable is not None:
-                return False
-            traced = self.trace()
-            kind = self.result_kind()
-            entry = backend().entry_signature(self.specs, traced.graph, kind)
-            code = backend().compile_graph(traced.graph, self.target, self.owner.use_disk)
-            count = len(traced.graph.outputs)
-            self.natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
-            flat = self.positional() and self.natural and not traced.narrowed
-            dispatcher = self.dispatch if flat else None
-            built = backend().Executable(code, traced.graph, entry, dispatcher)
-            self.entry = built.entry if flat else None
-            self.executable = built
-            return True
-
-    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
-        """Where the native entry hands on calls that it does not take.
-
-        A method of the program: whoever is inside the entry holds it, so that the code stays linked
-        when the function forgets the program meanwhile.
-        """
-        return self.owner._dispatch(*args, **kwargs)
-
-    def run_again(self, leaves: Sequence[Any]) -> Any:
-        """Call with leaves that may be of this signature; EntryMiss where they are not."""
-        assert self.traced is not None and self.executable is not None
-        assert self.executable.entry is not None
-        results = self.executable.entry(*leaves)
-        self.traced.check(leaves)  # now that they are known to be of this signature
-        return results if self.natural else unflatten(self.traced.structure, results)
-
-    def run(self, leaves: Sequence[Any]) -> Any:
-        """Call with leaves of this signature."""
-        self.build()
-        assert self.traced is not None and self.executable is not None
-        self.traced.check(leaves)
-        values = [normalized(leaf, spec) for leaf, spec in zip(leaves, self.specs)]
-        results = self.executable.run(*values)
-        if len(self.traced.graph.outputs) == 1:
-            results = (results,)
-        return unflatten(self.traced.structure, results)
-
-    def interpret(self, leaves: Sequence[Any]) -> Any:
-        """The same with NumPy, op by op."""
-        traced = self.trace()
-        traced.check(leaves)
-        values = [
-            np.asarray(normalized(leaf, spec), spec.dtype) for leaf, spec in zip(leaves, self.specs)
-        ]
-        results = interpret(traced.graph, *values)
-        results = results if isinstance(results, tuple) else (results,)
-        results = tuple(value if value.ndim else value[()] for value in results)
-        return unflatten(traced.structure, results)
-
-
-def _structure_of(tree: Any) -> Structure:
-    return flatten(tree)[1]
-
-
-_LEAF = _structure_of(0)
-
-
-@functools.lru_cache(maxsize=256)
-def _flat_structure(kind: type, count: int) -> Structure:
-    return _structure_of(kind([0] * count))
-
-
-@functools.lru_cache(maxsize=256)
-def _argument_structure(count: int) -> Structure:
-    return _structure_of(((0,) * count, {}))
-
-
-_functions: weakref.WeakSet[JitFunction] = weakref.WeakSet()
+functions: weakref.WeakSet[JitFunction] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:
     """In a forked child, nobody is left who would release a lock that was held at the fork."""
-    for function in list(_functions):
+    for function in list(functions):
         function.lock = threading.Lock()
         for program in function.programs.values():
             program.lock = threading.Lock()
@@ -235,12 +102,12 @@ class JitFunction:
         self.fast_math = fast_math
         self.use_disk = cache
         self.lock = threading.Lock()
-        self.programs: dict[Any, _Program] = {}
-        self.latest: dict[Any, _Program] = {}  # of each structure of arguments, the last one run
+        self.programs: dict[Any, Specialization] = {}
+        self.latest: dict[Any, Specialization] = {}  # by structure, the last one run
         self.entry: Callable[..., Any] = self._dispatch  # for calls without overrides
         self.calls = 0
         self.unusual = 0  # calls that are no hits
-        _functions.add(self)
+        functions.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
@@ -286,22 +153,22 @@ class JitFunction:
             self._remember(program)
         return program.run(call.leaves)
 
-    def _remember(self, program: _Program) -> None:
+    def _remember(self, program: Specialization) -> None:
         if program.entry is not None:
             self.entry = program.entry
         elif program.executable is not None and program.executable.entry is not None:
             self.latest[program.call.key()] = program
 
-    def _program(self, call: Call) -> _Program:
+    def _program(self, call: Call) -> Specialization:
         """The program for a call, traced."""
         specs = leaf_specs(call, self.signature)
-        key = (call.key(), specs, tuple(sorted(in_force().items())))
+        key = (call.key(), specs, settings.chosen())
         with self.lock:
             found = self.programs.get(key)
             if found is not None:
                 return found
             last = next(reversed(self.programs.values()), None)
-            found = self.programs[key] = _Program(self, call, specs)
+            found = self.programs[key] = Specialization(self, call, specs)
         try:
             with found.lock:
                 found.trace()
@@ -328,7 +195,7 @@ class JitFunction:
 
         return Traced(traced.graph, traced.structure, finish)
 
-    def _compiled(self, program: _Program, made: Compilation) -> Callable[..., Any]:
+    def _compiled(self, program: Specialization, made: Compilation) -> Callable[..., Any]:
         program.build()
         _generate(made)
 
@@ -373,13 +240,18 @@ class JitFunction:
         made = sum(program.executable is not None for program in self.programs.values())
         return CacheInfo(self.calls - self.unusual, made, len(self.programs))
 
+    def forget_latest(self) -> None:
+        """Choose among the programs anew: the next call may want another one than the last."""
+        with self.lock:
+            self.latest.clear()
+            self.entry = self._dispatch
+
     def cache_clear(self) -> None:
         """Forget this function's programs."""
         with self.lock:
             self.programs.clear()
-            self.latest.clear()
-            self.entry = self._dispatch
             self.calls = self.unusual = 0
+        self.forget_latest()
 
 
 class BoundFunction:
@@ -412,8 +284,10 @@ def _generate(made: Compilation) -> None:
 
 def _check_options(threads: Any, fast_math: Any, cache: Any) -> None:
     """OptionError for values that jit does not take."""
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise OptionError(f"threads is {threads!r}", hint="give an integer from 1")
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= MOST_THREADS):
+        raise OptionError(
+            f"threads is {threads!r}", hint=f"give an integer from 1 to {MOST_THREADS}"
+        )
     for name, value in (("fast_math", fast_math), ("cache", cache)):
         if type(value) is not bool:
             raise OptionError(f"{name} is {value!r}", hint="give True or False")
@@ -486,7 +360,7 @@ def jit(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
     and named tuples of them. Python numbers are traced too, weakly typed as in NumPy 2.
 
     static_argnames, static_argnums: parameters whose values are part of the signature instead.
-    threads: threads of parallel loops; by default NEURLANG_THREADS or every available core.
+    threads: threads of parallel loops, 1 to 1024; by default what `get_threads` says.
     fast_math: allow rewrites that change the last bits; `explain` lists them.
     cache: whether programs are kept on disk for the next process.
 
@@ -513,41 +387,3 @@ def jit(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
             hint="write options by name: @jit(threads=2)",
         )
     return JitFunction(function, **settings)
-
-
-class _CacheControl:
-    """`nl.cache`: what is kept in memory and on disk."""
-
-    def clear(self) -> None:
-        """Forget every program in memory and delete those on disk."""
-        for function in list(_functions):
-            function.cache_clear()
-        backend().clear()
-        backend().disk_cache().clear()
-
-    def stats(self) -> dict[str, Any]:
-        """Counts of this process, and what the disk cache holds."""
-        return {**backend().counts, "disk": backend().disk_cache().stats()}
-
-
-cache = _CacheControl()
-
-
-class _MemoryControl:
-    """`nl.memory`: the pool that keeps the memory of large results for the next ones."""
-
-    def clear(self) -> None:
-        """Return what the pool holds to the system; arrays that are in use stay."""
-        found = backend().memory()
-        if found is not None:
-            found.give_back()
-
-    def stats(self) -> dict[str, int]:
-        """Bytes that the pool holds and may hold, and how often it gave a result its memory."""
-        found = backend().memory()
-        if found is None:
-            return {"held": 0, "limit": 0, "reuses": 0}
-        return {name: int(getattr(found.state, name)) for name in ("held", "limit", "reuses")}
-
-
-memory = _MemoryControl()

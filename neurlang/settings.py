@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from neurlang.errors import OptionError
+from neurlang.runtime.threads import MOST_THREADS
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
 TRUE, FALSE = ("1", "true", "on", "yes"), ("0", "false", "off", "no")
@@ -69,6 +70,10 @@ def _natural(value: int) -> bool:
     return value >= 0
 
 
+def _thread_count(value: int) -> bool:
+    return 0 <= value <= MOST_THREADS
+
+
 def _cache_word(text: str) -> str:
     """`off`, `ro`, a folder as it is, or nothing for the user's own folder."""
     word = text.lower()
@@ -92,7 +97,13 @@ OPTIONS: Mapping[str, Option] = {
         Option("dump", "", _names(STAGES), f"some of {','.join(STAGES)}", "stages to write"),
         Option("dump_dir", "", _any, "a folder", "where dumps go; standard error if empty"),
         Option("log", "", _names(("compile",)), "compile", "what to log on standard error"),
-        Option("threads", 0, _natural, "an integer from 0", "of parallel loops; 0: every core"),
+        Option(
+            "threads",
+            0,
+            _thread_count,
+            f"an integer from 0 to {MOST_THREADS}",
+            "of parallel loops; 0: every core",
+        ),
         Option(
             "cache",
             "",
@@ -135,17 +146,34 @@ in_force: Callable[[], Overrides] = _overrides.get
 """The overrides of this context, one object from entering `options` to leaving it."""
 
 
+_process: dict[str, Any] = {}
+"""What was set for this process, which goes before the environment."""
+
+
 def get(name: str) -> Any:
-    """The value of an option: an override, else the environment, else its default.
+    """The value of an option: an override, else the process's, else the environment's, else its
+    default.
 
     A variable that is empty counts as unset.
     """
     overrides = in_force()
     if name in overrides:
         return overrides[name]
+    if name in _process:
+        return _process[name]
     option = OPTIONS[name]
     text = os.environ.get(option.variable)
     return option.parsed(text) if text else option.default
+
+
+def set_for_process(name: str, value: Any) -> None:
+    """Set an option where no `options` block does; OptionError for a value that there is not."""
+    _process[name] = OPTIONS[name].checked(value)
+
+
+def chosen() -> tuple[tuple[str, Any], ...]:
+    """What this context and this process set, sorted: programs made for other values differ."""
+    return tuple(sorted({**_process, **in_force()}.items()))
 
 
 def check_all() -> None:

@@ -92,7 +92,8 @@ def stripped(text: str) -> list[str]:
 
 @pytest.fixture
 def as_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """What a page changes is undone: rows that it adds to tables, passes, programs on disk."""
+    """What a page changes is undone: rows that it adds to tables, passes, options, programs."""
+    monkeypatch.setattr("neurlang.settings._process", {})
     monkeypatch.setenv("NEURLANG_CACHE", str(tmp_path / "programs"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("neurlang.pipeline.GRAPH_PASSES", GRAPH_PASSES)

@@ -844,7 +844,7 @@ def test_options_of_jit() -> None:
     hint = "choose from static_argnames, static_argnums, threads, fast_math, cache"
     with error(nl.OptionError, "jit has no option foo", "jit option", hint):
         nl.jit(foo=1)  # type: ignore[call-overload]  # jit option
-    with error(nl.OptionError, "threads is 0", "jit threads", "give an integer from 1"):
+    with error(nl.OptionError, "threads is 0", "jit threads", "give an integer from 1 to 1024"):
         nl.jit(threads=0)(build)  # jit threads
     with error(nl.OptionError, "cache is 'off'", "jit cache", "give True or False"):
         nl.jit(cache="off")(build)  # type: ignore[call-overload]  # jit cache
@@ -875,7 +875,7 @@ def test_options() -> None:
     ):
         nl.options(foo=1)  # no option
     what = "the option threads is 'abc'"
-    with error(nl.OptionError, what, "no number", "give it an integer from 0"):
+    with error(nl.OptionError, what, "no number", "give it an integer from 0 to 1024"):
         nl.options(threads="abc")  # no number
     what = "the option fusion is 1"
     with error(nl.OptionError, what, "no switch", "give it True or False"):
@@ -960,8 +960,8 @@ def test_the_words_of_the_cache(text: str, value: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("THREADS", "abc", "an integer from 0"),
-        ("THREADS", "-1", "an integer from 0"),
+        ("THREADS", "abc", "an integer from 0 to 1024"),
+        ("THREADS", "-1", "an integer from 0 to 1024"),
         ("TILE", "1.5", "an integer from 0"),
         ("BISECT", "-5", "an integer from -1"),
         ("FUSION", "maybe", "1 or 0"),

@@ -89,6 +89,11 @@ class Pool:
         if self._state is not None:
             self._state.wanted = threads
 
+    def admit(self, threads: int) -> None:
+        """Let parallel loops have `threads` threads if they cannot have as many yet."""
+        if threads > self.threads:
+            self.set_threads(threads)
+
     def start(self) -> None:
         """Hire the workers now instead of at the first parallel loop."""
         if self._start_address:
