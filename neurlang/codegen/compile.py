@@ -1,7 +1,9 @@
 """LLVM IR text to machine code in this process: parse, emit an object, link it, find its symbols.
 
 No LLVM IR pass runs: the loop passes have made every decision, and the code generator alone gives
-the same run time as the standard pipelines at a fraction of their cost (docs/benchmarks.md).
+the same run time as the standard pipelines at a fraction of their cost (docs/benchmarks.md). Of
+what the code generator begins with, loop strength reduction is left out, too: `addresses.py` has
+done its work, and it took a fifth of LLVM's time.
 """
 
 from __future__ import annotations
@@ -87,16 +89,28 @@ def _parsed(text: str, machine: Machine, opt: int) -> Iterator[tuple[Any, Any]]:
         yield module, target_machine
 
 
+@contextmanager
+def _without_strength_reduction() -> Iterator[None]:
+    """LLVM has this switch for the whole process only: others who use it find it as it was."""
+    llvm.set_option("neurlang", "-disable-lsr=true")
+    try:
+        yield
+    finally:
+        llvm.set_option("neurlang", "-disable-lsr=false")
+
+
 def compile_object(text: str, machine: Machine | None = None, opt: int = 2) -> bytes:
     """The relocatable object for a module's text; raises RuntimeError where LLVM rejects it."""
     with _lock, _parsed(text, machine or host_machine(), opt) as (module, target_machine):
-        return bytes(target_machine.emit_object(module))
+        with _without_strength_reduction():
+            return bytes(target_machine.emit_object(module))
 
 
 def compile_assembly(text: str, machine: Machine | None = None, opt: int = 2) -> str:
     """The assembly text for a module's text."""
     with _lock, _parsed(text, machine or host_machine(), opt) as (module, target_machine):
-        return str(target_machine.emit_assembly(module))
+        with _without_strength_reduction():
+            return str(target_machine.emit_assembly(module))
 
 
 def link_object(

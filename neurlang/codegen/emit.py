@@ -9,8 +9,9 @@ workspace for scratch memory.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
+from neurlang.codegen.addresses import Addresses, Term
 from neurlang.codegen.scalar import constant_value, emit_op, memory_type
 from neurlang.codegen.writer import (
     BITS,
@@ -97,7 +98,7 @@ class _Function:
         self.mask: Value | None = None
         self.alone = False  # only the first lane is active
         self.streams = False  # whether it has nontemporal stores
-        self.bases: dict[Hashable, Value] = {}
+        self.addresses = Addresses(self.writer, self.pointers)
         self._load_pointers()
 
     def _load_pointers(self) -> None:
@@ -254,6 +255,7 @@ class _Function:
         carried = [place for place in self.registers if place[0] in updated]
         before = writer.block
         head, after = writer.label("loop"), writer.label("done")
+        self.addresses.enter(loop, start)
         writer.branch(head)
         writer.start_block(head)
         counter = writer.phi("i64")
@@ -261,7 +263,7 @@ class _Function:
         initial = {place: self.registers[place] for place in carried}
         for place, (value, _) in phis.items():
             self.registers[place] = value
-        known = dict(self.bases)
+        self.addresses.begin()
         self.vars[loop.var] = counter[0]
         for copy in range(loop.unroll):
             self.ahead[loop.var] = copy * loop.step
@@ -269,7 +271,7 @@ class _Function:
                 self.mask = self._active(counter[0], stop, loop.step)
             self.body(loop.body)
         self.ahead[loop.var] = 0
-        self.bases = known
+        self.addresses.leave(before)
         step = constant(loop.step * loop.unroll, "i64")
         following = writer.value(f"add nuw nsw {counter[0]}, {step.text}", "i64")
         more = writer.icmp("slt", following, stop)
@@ -345,36 +347,21 @@ class _Function:
         return flat.coefficient(self.lane) if self.lane is not None else 0
 
     def _address(self, buffer: Buffer, flat: Affine) -> Value:
-        """Where an element lies; the variable part is computed once a loop body."""
-        element = memory_type(buffer.dtype)
+        """Where an element lies."""
         number = flat.constant
-        rest = []
+        terms = []
         for atom, coefficient in flat.terms:
-            value = self.vars.get(atom) if isinstance(atom, Var) else None
-            if isinstance(atom, Var):
-                number += self.ahead.get(atom, 0) * coefficient
+            if isinstance(atom, Register):
+                terms.append(Term(None, self.registers[(atom, ())], coefficient))
+                continue
+            value = self.vars[atom]
+            number += self.ahead.get(atom, 0) * coefficient
             if isinstance(value, int):
                 number += value * coefficient
             else:
-                rest.append((atom, coefficient))
-        registers = (self.registers[(a, ())].text for a, _ in rest if isinstance(a, Register))
-        key = (buffer, tuple(rest), tuple(registers))
-        if key not in self.bases:
-            self.bases[key] = self._base(buffer, Affine(0, tuple(rest)), element)
-        base = self.bases[key]
-        return self.writer.offset(base, number, element) if number else base
-
-    def _base(self, buffer: Buffer, variable: Affine, element: str) -> Value:
-        """The buffer's start plus what varies in an index."""
-        ahead = sum(
-            self.ahead.get(atom, 0) * coefficient
-            for atom, coefficient in variable.terms
-            if isinstance(atom, Var)
-        )
-        index = self._affine(variable + -ahead)
-        if isinstance(index, int):
-            return self.pointers[buffer]
-        return self.writer.offset(self.pointers[buffer], index, element)
+                terms.append(Term(atom, value, coefficient))
+        base = self.addresses.base(buffer, terms)
+        return self.writer.offset(base, number, memory_type(buffer.dtype)) if number else base
 
     def _addresses(self, buffer: Buffer, flat: Affine, stride: int | None) -> Value:
         """A vector of addresses, one a lane."""

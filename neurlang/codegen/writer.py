@@ -166,10 +166,23 @@ class Writer:
     def ret(self, value: Value | None = None) -> None:
         self.line("ret void" if value is None else f"ret {value}")
 
+    def place(self) -> int:
+        """A place in the text, for what is written later `at` it."""
+        self.lines.append("")
+        return len(self.lines) - 1
+
+    @contextmanager
+    def at(self, place: int) -> Iterator[None]:
+        """Write what is inside at an earlier place, after what was written there before."""
+        lines, self.lines = self.lines, []
+        yield
+        written, self.lines = self.lines, lines
+        self.lines[place] = "\n".join(filter(None, [self.lines[place], *written]))
+
     def finish(self) -> None:
         """Close the function and hand its text to the module."""
         self.lines.append("}")
-        self.module.functions.append("\n".join(self.lines))
+        self.module.functions.append("\n".join(filter(None, self.lines)))
 
     def phi(self, type: str) -> tuple[Value, int]:
         """A phi whose incoming edges are given later to `set_phi`."""
