@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,20 @@ from neurlang.codegen.program import emit_program
 from neurlang.errors import InternalError, NeurlangError, OptionError, Where
 from neurlang.ir.failures import FAILURE_KINDS, Failure, can_fail
 from neurlang.ir.graph import Graph
-from neurlang.ir.loops import Kernel
+from neurlang.ir.loops import Buffer, Kernel
 from neurlang.ir.loops_verify import verify_kernel
+from neurlang.ir.steps import Step
 from neurlang.ir.text import graph_text
 from neurlang.ir.verify import verify as verify_graph
 from neurlang.lower.program import Program, lower, own_outputs
+from neurlang.lower.share import share_kernels
 from neurlang.passes import GRAPH_PASSES, LOOP_PASSES, NEEDED
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.group import Plan, group
 from neurlang.passes.graph.simplify import simplify
+from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
@@ -169,6 +173,12 @@ def schedule(
             on_kernel = partial(stream, machine=target.machine, aligned=target.pooled)
         elif apply is parallelize:
             on_kernel = partial(parallelize, tile=target.tile)
+        elif apply is block_rows:
+            passes.append(partial(_all_steps, partial(block_rows, machine=target.machine)))
+            continue
+        elif apply is join_blocks:
+            passes.append(partial(_all_steps, join_blocks))
+            continue
         else:
             on_kernel = apply  # type: ignore[assignment]
         passes.append(partial(_each_kernel, on_kernel))
@@ -179,6 +189,13 @@ def schedule(
 def _each_kernel(apply: Callable[[Kernel], Kernel], program: Program) -> Program:
     steps = tuple(apply(step) if isinstance(step, Kernel) else step for step in program.steps)
     return replace(program, steps=steps)
+
+
+def _all_steps(
+    apply: Callable[[Sequence[Step], set[Buffer]], list[Step]], program: Program
+) -> Program:
+    """A pass over the whole program; of kernels that are equal then, one is compiled."""
+    return program.with_steps(share_kernels(apply(program.steps, program.results)))
 
 
 def _verify_program(program: Program, after: str) -> None:

@@ -259,8 +259,9 @@ Expression = Literal | Ref | Load | Apply | Fold | Index
 
 @dataclass(frozen=True, slots=True)
 class For:
-    """A loop. `unroll` copies of the body stand in one iteration; a thread of a parallel loop
-    claims `grain` consecutive iterations at a time."""
+    """A loop: `serial`, `parallel`, `vector` (its step is the lanes), `unroll` (to be written out)
+    or `block` (of rows; kernels are laid out inside of it). `unroll` copies of the body stand in
+    one iteration; a thread of a parallel loop claims `grain` consecutive iterations at a time."""
 
     var: Var
     start: int
@@ -382,6 +383,17 @@ def expressions_of(statement: Statement) -> tuple[Expression, ...]:
             return (condition,)
         case _:
             return ()
+
+
+def accesses(body: Sequence[Statement]) -> Iterator[tuple[Buffer, tuple[Affine, ...]]]:
+    """Every load and store: the buffer and the index."""
+    for statement in walk(body):
+        if isinstance(statement, Store):
+            yield statement.buffer, statement.index
+        for expression in expressions_of(statement):
+            for part in parts(expression):
+                if isinstance(part, Load):
+                    yield part.buffer, part.index
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:

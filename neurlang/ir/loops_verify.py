@@ -36,7 +36,7 @@ from neurlang.ir.loops_text import expression_text, index_text, statement_lines
 from neurlang.ir.ops import OPS
 from neurlang.ir.types import BOOL, INT64, SHORT, DType, Shape
 
-KINDS = ("serial", "parallel", "vector", "unroll")
+KINDS = ("serial", "parallel", "vector", "unroll", "block")
 
 
 def verify_kernel(kernel: Kernel, after: str = "lower") -> None:

@@ -14,7 +14,6 @@ from neurlang.ir.types import Type
 from neurlang.lower.contraction import lower_dot
 from neurlang.lower.elements import Failure, Scope
 from neurlang.lower.rows import lower_rows
-from neurlang.lower.share import share_kernels
 from neurlang.lower.single import (
     lower_cumulative,
     lower_scatter,
@@ -47,6 +46,17 @@ class Program:
         if isinstance(step, Repeat):
             return next(k for k in self.steps if isinstance(k, Kernel) and k.name == step.of)
         return step if isinstance(step, Kernel) else None
+
+    @property
+    def results(self) -> set[Buffer]:
+        """The buffers that the caller sees."""
+        return {*self.outputs, *self.places}
+
+    def with_steps(self, steps: Sequence[Step]) -> Program:
+        """The same program by other steps, which may need other temporaries."""
+        written = {buffer for step in steps for buffer in step.outputs}
+        offsets, size = place_temporaries(steps, written - self.results)
+        return replace(self, steps=tuple(steps), offsets=offsets, temporary_bytes=size)
 
     def __str__(self) -> str:
         texts = [str(step) for step in self.steps]
@@ -106,21 +116,18 @@ class _Lowering:
             }
             steps.extend(self._steps(group, targets, len(steps)))
             self.buffers.update(targets)
-        steps = share_kernels(_with_final(steps, {*self.outputs.values(), *self.places}))
         count = len(self.graph.params) - len(self.graph.captured)
         params = [self.buffers[param] for param in self.graph.params]
-        offsets, size = place_temporaries(steps, self._temporaries(steps))
-        return Program(
+        program = Program(
             self.graph.name,
             tuple(params[:count]),
             tuple(params[count:]),
             tuple(self.outputs[node] for node in self.graph.outputs),
-            tuple(steps),
-            offsets,
-            size,
-            tuple(self.failures),
-            self.places,
+            (),
+            failures=tuple(self.failures),
+            places=self.places,
         )
+        return program.with_steps(_with_final(steps, program.results))
 
     def _used_outside(self) -> set[Node]:
         """Anchors that another kernel, or the caller, reads."""
@@ -212,12 +219,6 @@ class _Lowering:
             _kernel(name + "_copy", copy, scope, targets, (), "rows"),
             _kernel(name, scatter, scope, targets, (), schedule),
         ]
-
-    def _temporaries(self, steps: Sequence[Step]) -> set[Buffer]:
-        fixed = {*self.outputs.values(), *self.places}
-        fixed |= {self.buffers[param] for param in self.graph.params}
-        written = {buffer for step in steps for buffer in step.outputs}
-        return written - fixed
 
 
 def _buffer(name: str, type: Type) -> Buffer:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.ir.loops import Buffer, Kernel, Register, Var
+from neurlang.ir.loops import Buffer, For, Kernel, Register, Var
 from neurlang.ir.steps import Repeat, Step
 
 
@@ -23,12 +23,17 @@ def share_kernels(steps: Sequence[Step]) -> list[Step]:
     known: dict[Any, str] = {}
     result: list[Step] = []
     for step in steps:
-        if isinstance(step, Kernel) and alike[_outline(step)] > 1:
+        if isinstance(step, Kernel) and not _in_blocks(step) and alike[_outline(step)] > 1:
             first = known.setdefault(_form(step), step.name)
             if first != step.name:
                 step = Repeat(step.name, first, step.inputs, step.outputs, step.notes)
         result.append(step)
     return result
+
+
+def _in_blocks(kernel: Kernel) -> bool:
+    """Whether a kernel is yet to be joined with others."""
+    return any(isinstance(loop, For) and loop.kind == "block" for loop in kernel.body)
 
 
 def _outline(kernel: Kernel) -> Any:

@@ -10,10 +10,12 @@ from neurlang.passes.graph.merge_duplicates import merge_duplicates
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.graph.sink_views import sink_views
 from neurlang.passes.graph.split_long_products import split_long_products
+from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.collapse import collapse
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
+from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.stream import stream
@@ -35,7 +37,8 @@ GRAPH_PASSES = (
 )
 
 LOOP_PASSES = (
-    collapse,  # first: one long loop vectorises better than two short ones
+    block_rows,  # first: products that follow each other agree in their outer loops
+    collapse,  # one long loop vectorises better than two short ones
     hoist,  # scalars leave the loop before lanes make vectors of them
     tile,  # blocks for what lies across, tiles for products
     pack,  # operands as the tiles read them
@@ -44,9 +47,11 @@ LOOP_PASSES = (
     distribute,  # before vectors are made: it leaves a loop that must stay serial
     vectorize,
     unroll,  # vectors side by side, sums in registers
+    join_blocks,  # now that each of them is laid out
     parallelize,  # after what makes loops: it cuts them
     stream,  # last: it must know where every vector begins
 )
 
-# Without these the lowering has no kernel for some graphs: NEURLANG_BISECT never leaves them out.
-NEEDED = frozenset({"canonicalize_reductions"})
+# Without the first the lowering has no kernel for some graphs, and kernels in blocks are no program
+# until they are joined: NEURLANG_BISECT never leaves these out.
+NEEDED = frozenset({"canonicalize_reductions", "join_blocks"})

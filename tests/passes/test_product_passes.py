@@ -35,7 +35,9 @@ from neurlang.lower.program import lower, own_outputs
 from neurlang.passes import GRAPH_PASSES, LOOP_PASSES
 from neurlang.passes.graph.group import group
 from neurlang.passes.loops import choose
+from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
@@ -113,11 +115,16 @@ def values(kernel: Kernel, memory: Any) -> Any:
     return outputs
 
 
-def applied(apply: Callable[..., Kernel], kernel: Kernel, target: pipeline.Target) -> Kernel:
+def applied(apply: Callable[..., Any], kernel: Kernel, target: pipeline.Target) -> Kernel:
     if apply in (tile, transpose, distribute, vectorize):
         return apply(kernel, target.machine)
     if apply is stream:
         return apply(kernel, target.machine, True)
+    if apply in (block_rows, join_blocks):  # they see whole programs
+        further = (target.machine,) if apply is block_rows else ()
+        (one,) = apply([kernel], set(kernel.outputs), *further)
+        assert isinstance(one, Kernel)
+        return one
     return apply(kernel)
 
 

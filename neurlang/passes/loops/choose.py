@@ -159,12 +159,18 @@ class TileShape:
 
 
 def tile(
-    rows: int, columns: int, depth: int, dtype: DType, side_by_side: bool, machine: Machine
+    rows: int,
+    columns: int,
+    depth: int,
+    dtype: DType,
+    side_by_side: bool,
+    machine: Machine,
+    divided: bool = True,
 ) -> TileShape:
     """The tile for an (rows, depth) by (depth, columns) product.
 
     Where the right operand is contiguous along its columns and fits in half of the second cache it
-    is read in place.
+    is read in place. Threads share the blocks of columns where the product is to be `divided`.
     """
     width = sum_lanes(dtype, machine)
     size = columns * depth * dtype.itemsize
@@ -178,7 +184,8 @@ def tile(
         return TileShape(height, across, STREAM_DEPTH, block, stream=True)
     piece = _even(depth, LONGEST_DEPTH, DEPTH_STEP)
     fits = machine.l2 // 2 // (piece * dtype.itemsize)
-    wanted = _multiple(max(across, min(fits, -(-columns // 4))), across)
+    share = -(-columns // 4) if divided else columns
+    wanted = _multiple(max(across, min(fits, share)), across)
     return TileShape(height, across, piece, _even(columns, wanted, across), packed=True)
 
 
@@ -235,6 +242,23 @@ def _cycles(height: int, vectors: int) -> float:
     """
     bound = max(1.0, REACH / height, LATENCY / (height * vectors))
     return bound + (1 / height + 1 / vectors) / 4
+
+
+LONGEST_BLOCK = 64  # rows: from there on, what a block reads anew costs little beside its products
+
+
+def rows_together(rows: int, count: int, row: int, right: int, machine: Machine) -> int:
+    """How many of a batch's rows products that follow each other take at once; 0 for all of them.
+
+    A row has `row` bytes between the products, all `count` rows together more than the second
+    cache if blocks are to pay. Every block reads `right` bytes of right operands anew, which has
+    to be less than what the block itself no longer writes to memory and reads again.
+    """
+    if row * count <= machine.l2:
+        return 0
+    longest = min(LONGEST_BLOCK, rows, max(machine.l2 // 2, machine.l3 // 8) // row)
+    block = _even(rows, longest // 8 * 8, 8) if longest >= 8 else 0
+    return block if block * row * 4 >= right else 0
 
 
 def panel_pitch(depth: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from neurlang.codegen.machine import Machine
@@ -13,12 +12,9 @@ from neurlang.ir.loops import (
     Kernel,
     Load,
     Statement,
-    Store,
     Var,
+    accesses,
     affine,
-    expressions_of,
-    parts,
-    walk,
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
@@ -58,20 +54,21 @@ def _tiled_product(kernel: Kernel, machine: Machine) -> Kernel:
         (loop,) = loop.body
         assert isinstance(loop, For)
         product = plain_product(loop)
-    shape = _shape(product, machine)
+    blocks = any(around.kind == "block" for around in outer)
+    shape = _shape(product, machine, not blocks)
     body = tile_product(product, shape)
     for around in reversed(outer):
         body = [replace(around, body=tuple(body))]
     return replace(kernel, body=tuple(body), schedule="packed" if shape.packed else "tiles")
 
 
-def _shape(product: PlainProduct, machine: Machine) -> TileShape:
+def _shape(product: PlainProduct, machine: Machine, divided: bool) -> TileShape:
     """The tile that suits a product."""
     _, right = product.operands
     column = product.columns.var
     contiguous = isinstance(right, Load) and right.buffer.flat(right.index).coefficient(column) == 1
     rows, columns, depth = product.rows.stop, product.columns.stop, product.steps
-    shape = choose.tile(rows, columns, depth, product.total.dtype, contiguous, machine)
+    shape = choose.tile(rows, columns, depth, product.total.dtype, contiguous, machine, divided)
     if product.partial is None:
         return replace(shape, depth=depth)
     return shape
@@ -85,22 +82,13 @@ def _tiled(statement: Statement) -> list[Statement]:
         return [statement]
     if any(isinstance(s, For) for s in inner.body):
         return [replace(statement, body=tuple(_tiled(inner)))]
-    if not any(_crosses(flat, statement.var, inner.var) for flat in _accesses(inner.body)):
+    if not any(
+        _crosses(buffer.flat(index), statement.var, inner.var)
+        for buffer, index in accesses(inner.body)
+    ):
         return [statement]
     size = choose.line_elements(inner.body)
     return _blocks(statement, inner, choose.BLOCK_ROWS, size)
-
-
-def _accesses(body: Sequence[Statement]) -> list[Affine]:
-    flats = []
-    for statement in walk(body):
-        if isinstance(statement, Store):
-            flats.append(statement.buffer.flat(statement.index))
-        for expression in expressions_of(statement):
-            for part in parts(expression):
-                if isinstance(part, Load):
-                    flats.append(part.buffer.flat(part.index))
-    return flats
 
 
 def _crosses(flat: Affine, outer: Var, inner: Var) -> bool:
