@@ -1,7 +1,7 @@
 """The Loop IR: elements, buffers and loops, with every decision about the machine in sight.
 
     kernel     ::=  name, inputs: buffer*, outputs: buffer*, body: statement*
-    statement  ::=  For(var, start, stop, step, kind, body)      serial | parallel | vector | unroll
+    statement  ::=  For(var, start, stop, step, kind, body)
                  |  Let(register, value) | Update(register, op, value)
                  |  Store(buffer, index, value) | Alloc(buffer) | Check(condition, code)
                  |  Transpose(register)
