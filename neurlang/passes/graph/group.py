@@ -35,6 +35,7 @@ from neurlang.ir.text import node_names
 from neurlang.ir.types import Shape
 
 RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more than a store
+LARGEST_KERNEL = 2000  # nodes: LLVM takes more than twice as long for a body twice as large
 MAX_PLACES = 3  # elements of one node that one element of a consumer may ask for
 SMALL_WORK = 1 << 15  # elements below which a kernel without outer axes may do everything
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
@@ -55,6 +56,7 @@ class Group:
     shape: Shape
     outer: Shape | None = None
     number: int = 0
+    size: int = 0
     needs: set[int] = field(default_factory=set)
     space: ProductSpace | None = None  # of a product
     reasons: list[str] = field(default_factory=list)
@@ -212,6 +214,7 @@ class _Grouping:
         if len(space_of(node)[0]) > len(chosen.shape):
             chosen.shape = space_of(node)[0]
         chosen.needs |= needs - {chosen.number}
+        chosen.size += len(self.visited)
         self.group_of[node] = chosen
         for found in self.visited:
             self.inlined_in.setdefault(found, set()).add(chosen.number)
@@ -289,6 +292,8 @@ class _Grouping:
         while heap:
             node = nodes[-heapq.heappop(heap)]
             self.visited.append(node)
+            if len(self.visited) % LARGEST_KERNEL == 0 and node.kind == "map":
+                self.more.add(node)
             places = asked[node]
             if len(places) > MAX_PLACES or (len(places) > 1 and OPS[node.op].cost > RECOMPUTE_COST):
                 if node.kind != "view" or node.op in ("pad", "concat"):
@@ -353,6 +358,8 @@ class _Grouping:
     def _obstacle(self, found: Group, node: Node, reached: dict[Node, set[Indices]]) -> str:
         """What keeps a node out of a group; the empty text where nothing does."""
         members = {anchor: reached[anchor] for anchor in found.anchors if anchor in reached}
+        if found.size + len(self.visited) > LARGEST_KERNEL:
+            return "the kernel is as large as it may be"
         if found.kind == "dot":
             return self._product_obstacle(found, node, members)
         if found.kind != "rows":
