@@ -36,6 +36,7 @@ from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.parallelize import parallelize
+from neurlang.passes.loops.prefetch import prefetch
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
@@ -167,7 +168,7 @@ def schedule(
     passes: list[Callable[[Program], Program]] = []
     for apply in LOOP_PASSES:
         on_kernel: Callable[[Kernel], Kernel]
-        if apply in (tile, transpose, distribute, vectorize):
+        if apply in (tile, transpose, distribute, vectorize, prefetch):
             on_kernel = partial(apply, machine=target.machine)
         elif apply is stream:
             on_kernel = partial(stream, machine=target.machine, aligned=target.pooled)

@@ -36,6 +36,7 @@ from neurlang.ir.loops import (
     Let,
     Literal,
     Load,
+    Prefetch,
     Ref,
     Register,
     Statement,
@@ -145,6 +146,8 @@ class _Function:
                     self._update(register, op, value, index)
                 case Store():
                     self._store(statement)
+                case Prefetch(buffer, index):
+                    self._prefetch(buffer, index)
                 case Transpose(register):
                     self._transpose(register)
                 case Check(condition, code):
@@ -407,6 +410,12 @@ class _Function:
         else:
             value = self._gather(load, flat, stride)
         return self._from_memory(value, load.buffer.dtype)
+
+    def _prefetch(self, buffer: Buffer, index: Sequence[Affine]) -> None:
+        """Ask for a line, to be read, into all caches."""
+        address = self._address(buffer, buffer.flat(index))
+        hints = (constant(number, "i32") for number in (0, 3, 1))
+        self.writer.call_void("llvm.prefetch.p0", [address, *hints])
 
     def _gather(self, load: Load, flat: Affine, stride: int | None) -> Value:
         element = memory_type(load.buffer.dtype)

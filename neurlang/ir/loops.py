@@ -4,7 +4,7 @@
     statement  ::=  For(var, start, stop, step, kind, body)
                  |  Let(register, value) | Update(register, op, value)
                  |  Store(buffer, index, value) | Alloc(buffer) | Check(condition, code)
-                 |  Transpose(register)
+                 |  Transpose(register) | Prefetch(buffer, index)
     expression ::=  Literal | Ref(register) | Load(buffer, index) | Apply(op, args)
                  |  Fold(op, register) | Index(affine)
     affine     ::=  constant + sum(coefficient * (var | integer register))
@@ -328,7 +328,15 @@ class Transpose:
     register: Register
 
 
-Statement = For | Let | Update | Store | Alloc | Check | Transpose
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """The cache line of an element is needed soon. It may lie past the end: nothing is read."""
+
+    buffer: Buffer
+    index: tuple[Affine, ...]
+
+
+Statement = For | Let | Update | Store | Alloc | Check | Transpose | Prefetch
 
 
 @dataclass(frozen=True, eq=False)
@@ -466,7 +474,7 @@ def registers_in(body: Sequence[Statement]) -> set[Register]:
     used: set[Register] = set()
     for statement in walk(body):
         used |= registers_of(expressions_of(statement))
-        if isinstance(statement, Let | Update | Store):
+        if isinstance(statement, Let | Update | Store | Prefetch):
             used |= _registers(statement.index)
         if isinstance(statement, Update | Transpose):
             used.add(statement.register)
@@ -477,7 +485,7 @@ def index_registers(body: Sequence[Statement]) -> set[Register]:
     """The registers that stand in indices of statements."""
     positions: list[Affine] = []
     for statement in walk(body):
-        if isinstance(statement, Let | Update | Store):
+        if isinstance(statement, Let | Update | Store | Prefetch):
             positions += statement.index
         for expression in expressions_of(statement):
             for part in parts(expression):

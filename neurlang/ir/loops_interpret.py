@@ -25,6 +25,7 @@ from neurlang.ir.loops import (
     Let,
     Literal,
     Load,
+    Prefetch,
     Ref,
     Register,
     Statement,
@@ -109,6 +110,8 @@ class _Interpreter:
                 return self.store(statement)
             case Alloc(buffer=buffer):
                 return self.alloc(buffer)
+            case Prefetch():
+                return lambda: None  # no value changes
             case Transpose(register=register):
                 return self.transpose(register)
             case Check(condition=condition, code=code):

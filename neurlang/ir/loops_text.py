@@ -19,6 +19,7 @@ from neurlang.ir.loops import (
     Let,
     Literal,
     Load,
+    Prefetch,
     Ref,
     Statement,
     Store,
@@ -106,6 +107,8 @@ def statement_lines(statement: Statement, depth: int) -> list[str]:
             return [f"{space}{past}{target} = {expression_text(value)}"]
         case Alloc(buffer=buffer):
             return [f"{space}{buffer.declared}    # scratch, {buffer.nbytes} bytes"]
+        case Prefetch(buffer=buffer, index=index):
+            return [f"{space}prefetch {buffer}{index_text(index)}"]
         case Transpose(register=register):
             return [f"{space}transpose {register}"]
         case Check(condition=condition, code=code):

@@ -23,6 +23,7 @@ from neurlang.ir.loops import (
     Let,
     Literal,
     Load,
+    Prefetch,
     Ref,
     Register,
     Statement,
@@ -123,6 +124,8 @@ class _Verifier:
                     self.fail(f"{buffer} is allocated a second time")
                 self.readable.add(buffer)
                 self.writable.add(buffer)
+            case Prefetch(buffer=buffer, index=index):
+                self.place(buffer, index, bounded=False)
             case Transpose(register=register):
                 self.known(register)
                 if self.lanes > 1 or register.shape != (register.lanes,):
@@ -305,12 +308,13 @@ class _Verifier:
                 self.fail(f"{register}{index_text(index)} is not constant under unroll loops")
         self.within(register, index, register.shape)
 
-    def place(self, buffer: Buffer, index: Sequence[Affine]) -> int:
+    def place(self, buffer: Buffer, index: Sequence[Affine], bounded: bool = True) -> int:
         """Check an element of a buffer; the lanes that it is different in."""
         flat = len(index) == 1 < len(buffer.shape)
         if len(index) != len(buffer.shape) and not flat:
             self.fail(f"{buffer.declared} has the index {index_text(index) or '[]'}")
-        self.within(buffer, index, (buffer.size,) if flat else buffer.shape)
+        if bounded:
+            self.within(buffer, index, (buffer.size,) if flat else buffer.shape)
         lanes = self.together(
             self.lanes_of(atom) for position in index for atom, _ in position.terms
         )

@@ -16,6 +16,7 @@ from neurlang.ir.loops import (
     Index,
     Let,
     Load,
+    Prefetch,
     Ref,
     Register,
     Statement,
@@ -87,6 +88,8 @@ class Rewriter:
                 return Store(buffer, self.indices(index), self.expression(value), nontemporal)
             case Check(condition, code):
                 return Check(self.expression(condition), code)
+            case Prefetch(buffer, index):
+                return Prefetch(buffer, self.indices(index))
             case Transpose(register):
                 return Transpose(self.registers.get(register, Ref(register)).register)
             case _:

@@ -18,6 +18,7 @@ from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
+from neurlang.passes.loops.prefetch import prefetch
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
@@ -49,6 +50,7 @@ LOOP_PASSES = (
     unroll,  # vectors side by side, sums in registers
     join_blocks,  # now that each of them is laid out
     parallelize,  # after what makes loops: it cuts them
+    prefetch,  # after what makes vectors
     stream,  # last: it must know where every vector begins
 )
 

@@ -293,6 +293,20 @@ def streams(nbytes: int) -> bool:
     return nbytes >= STREAMED
 
 
+PREFETCH_BYTES = 8192  # ahead: a core reads as much while the memory answers
+MEMORY_BOUND = 8  # cost of a vector that the memory brings more slowly than it is computed
+
+
+def comes_late(nbytes: int, machine: Machine) -> bool:
+    """Whether an operand is worth asking for in advance: the cores' own caches do not hold it."""
+    return nbytes > machine.l2
+
+
+def waits_for_memory(body: Sequence[Statement]) -> bool:
+    """Whether a vector loop does little for what it reads."""
+    return cost(body) <= MEMORY_BOUND
+
+
 SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64

@@ -1,0 +1,98 @@
+"""Rows that are read once, and added up as they come, are asked for before they are needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from neurlang.codegen.machine import Machine
+from neurlang.ir.loops import (
+    Buffer,
+    For,
+    Kernel,
+    Load,
+    Prefetch,
+    Statement,
+    Store,
+    Update,
+    Var,
+    expressions_of,
+    parts,
+    walk,
+)
+from neurlang.passes.loops import choose
+
+
+def prefetch(kernel: Kernel, machine: Machine) -> Kernel:
+    """Ask for the cache lines of large operands some distance ahead, in vector loops that reduce.
+
+    A processor finds streams by itself, but not across the end of a row, and stops at every page;
+    a loop that does little else than read waits for it. What is read twice has come by then, and
+    beside stores there is nothing to gain.
+    """
+    reads: Counter[Buffer] = Counter()
+    _count(kernel.body, 1, reads)
+    large = {
+        buffer
+        for buffer, elements in reads.items()
+        if buffer in kernel.inputs
+        and elements <= buffer.size + buffer.size // 4
+        and choose.comes_late(buffer.nbytes, machine)
+    }
+    return kernel.with_body(_body(kernel.body, large)) if large else kernel
+
+
+def _count(body: Sequence[Statement], times: int, reads: Counter[Buffer]) -> None:
+    """How many elements of each buffer some loops load, one execution of them after the other."""
+    for statement in body:
+        if isinstance(statement, For):
+            lanes = statement.step if statement.kind == "vector" else 1
+            _count(statement.body, times * statement.trips * lanes, reads)
+        else:
+            for load in _loads([statement]):
+                reads[load.buffer] += times
+
+
+def _loads(body: Sequence[Statement]) -> list[Load]:
+    return [
+        part
+        for statement in walk(body)
+        for expression in expressions_of(statement)
+        for part in parts(expression)
+        if isinstance(part, Load)
+    ]
+
+
+def _body(body: Sequence[Statement], large: set[Buffer]) -> list[Statement]:
+    result: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, For):
+            if statement.kind == "vector" and _only_reads(statement):
+                ahead = _ahead(statement, large)
+                statement = replace(statement, body=(*ahead, *statement.body))
+            else:
+                statement = replace(statement, body=tuple(_body(statement.body, large)))
+        result.append(statement)
+    return result
+
+
+def _only_reads(loop: For) -> bool:
+    updates = any(isinstance(statement, Update) for statement in loop.body)
+    stores = any(isinstance(statement, Store) for statement in loop.body)
+    return updates and not stores and choose.waits_for_memory(loop.body)
+
+
+def _ahead(loop: For, large: set[Buffer]) -> list[Statement]:
+    """A statement for each large operand that is read in order."""
+    found: list[Statement] = []
+    for load in _loads(loop.body):
+        if load.buffer in large and _is_contiguous(load, loop.var):
+            distance = choose.PREFETCH_BYTES // load.dtype.itemsize
+            *outer, last = load.index
+            found.append(Prefetch(load.buffer, (*outer, last + distance)))
+    return found
+
+
+def _is_contiguous(load: Load, lane: Var) -> bool:
+    return load.buffer.flat(load.index).coefficient(lane) == 1
