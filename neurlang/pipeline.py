@@ -33,6 +33,7 @@ from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.group import Plan, group
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.loops.block_rows import block_rows
+from neurlang.passes.loops.contract import contract
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.parallelize import parallelize
@@ -164,27 +165,26 @@ def optimize(traced: Graph, target: Target, keep_texts: bool = False) -> Compila
 def schedule(
     program: Program, target: Target, log: PassLog, budget: Budget, checking: bool
 ) -> Program:
-    """Apply the loop passes to every kernel."""
-    passes: list[Callable[[Program], Program]] = []
-    for apply in LOOP_PASSES:
-        on_kernel: Callable[[Kernel], Kernel]
-        if apply in (tile, transpose, distribute, vectorize, prefetch):
-            on_kernel = partial(apply, machine=target.machine)
-        elif apply is stream:
-            on_kernel = partial(stream, machine=target.machine, aligned=target.pooled)
-        elif apply is parallelize:
-            on_kernel = partial(parallelize, tile=target.tile)
-        elif apply is block_rows:
-            passes.append(partial(_all_steps, partial(block_rows, machine=target.machine)))
-            continue
-        elif apply is join_blocks:
-            passes.append(partial(_all_steps, join_blocks))
-            continue
-        else:
-            on_kernel = apply  # type: ignore[assignment]
-        passes.append(partial(_each_kernel, on_kernel))
-    names = [apply.__name__ for apply in LOOP_PASSES]
+    """Apply the loop passes."""
+    chosen = [apply for apply in LOOP_PASSES if target.fast_math or apply is not contract]
+    passes = [_on_program(apply, target) for apply in chosen]
+    names = [apply.__name__ for apply in chosen]
     return run_passes(program, passes, names, log, budget, _verify_program if checking else None)
+
+
+def _on_program(apply: Callable[..., Any], target: Target) -> Callable[[Program], Program]:
+    """A loop pass for a whole program, with what it has to know of the target."""
+    if apply is block_rows:
+        return partial(_all_steps, partial(apply, machine=target.machine))
+    if apply is join_blocks:
+        return partial(_all_steps, apply)
+    if apply in (tile, transpose, distribute, vectorize, prefetch):
+        apply = partial(apply, machine=target.machine)
+    elif apply is stream:
+        apply = partial(apply, machine=target.machine, aligned=target.pooled)
+    elif apply is parallelize:
+        apply = partial(apply, tile=target.tile)
+    return partial(_each_kernel, apply)
 
 
 def _each_kernel(apply: Callable[[Kernel], Kernel], program: Program) -> Program:

@@ -12,6 +12,7 @@ from neurlang.passes.graph.sink_views import sink_views
 from neurlang.passes.graph.split_long_products import split_long_products
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.collapse import collapse
+from neurlang.passes.loops.contract import contract
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
@@ -41,6 +42,7 @@ LOOP_PASSES = (
     block_rows,  # first: products that follow each other agree in their outer loops
     collapse,  # one long loop vectorises better than two short ones
     hoist,  # scalars leave the loop before lanes make vectors of them
+    contract,  # with fast_math alone; what loops do not change has been named
     tile,  # blocks for what lies across, tiles for products
     pack,  # operands as the tiles read them
     transpose,  # what lies across, in squares of vectors
