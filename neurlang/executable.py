@@ -19,7 +19,7 @@ from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
 from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import EntrySignature
-from neurlang.codegen.pool import memory, parallel_address, pool
+from neurlang.codegen.pool import call_address, memory, parallel_address, pool
 from neurlang.codegen.program import EXPORTS
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
@@ -94,7 +94,7 @@ class Executable:
         inputs = [_as_memory(leaf) for leaf in leaves]
         outputs = [empty(type.shape, type.dtype, self.memory) for type in self.types]
         pointers = [array.ctypes.data for array in (*inputs, *outputs)]
-        status = call_program(self.address, pointers)
+        status = call_program(self.address, pointers, call_address())
         if status:
             self.fail(status)
         results = tuple(array if array.ndim else array[()] for array in outputs)

@@ -14,6 +14,7 @@ from functools import reduce
 
 import numpy as np
 
+from neurlang.codegen.emit import STOPPED
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.runtime.call import (
     ALIGNED,
@@ -49,8 +50,9 @@ def write_entry(module: Module, signature: EntrySignature, constants: int = 0) -
 
     The program receives an array of data pointers: the inputs, `constants` captured arrays
     (imported as `runtime.call.constant_symbol`), the outputs. It returns 0; 1 when out of memory,
-    and the caller gets a MemoryError; or anything else, and the call is handed on to the
-    dispatcher, which knows what to raise and must not come back here.
+    and the caller gets a MemoryError; STOPPED with an exception set, which the caller gets; or
+    anything else, and the call is handed on to the dispatcher, which knows what to raise and must
+    not come back here.
     """
     _EntryWriter(module, signature, constants).write()
 
@@ -258,7 +260,10 @@ class _EntryWriter:
     def write_failure(self, status: Value) -> None:
         writer = self.writer
         writer.start_block("failed")
-        writer.branch_if(writer.icmp("eq", status, constant(1, "i32")), "exhausted", "refused")
+        writer.branch_if(writer.icmp("eq", status, constant(1, "i32")), "exhausted", "other")
+        writer.start_block("other")
+        stopped = writer.icmp("eq", status, constant(STOPPED, "i32"))
+        writer.branch_if(stopped, self.release_label(), "refused")
         writer.start_block("refused")
         for array in self.outputs:
             writer.call_void("Py_DecRef", (array,))

@@ -9,6 +9,9 @@ a thread that the system does not run delays a call only by an index that it has
 
 A call is serial when it is small, when another one has the pool, and inside a body: there, too,
 the pool is taken.
+
+Between two indices, Python's main thread looks for signals, 40 times a second. Where the handler of
+one raises an exception, Ctrl-C's say, no further index is run, and the call returns 1 instead of 0.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from neurlang import settings
 from neurlang.codegen.compile import Library, compile_object, link_object
 from neurlang.codegen.machine import host_machine
 from neurlang.codegen.memory_text import EXPORTS, memory_text
-from neurlang.codegen.pool_text import Parking, best_parking, pool_text
+from neurlang.codegen.parking_text import Parking, best_parking
+from neurlang.codegen.pool_text import pool_text
+from neurlang.runtime.call import signal_symbols
 from neurlang.runtime.memory import Memory, available, physical_memory
 from neurlang.runtime.threads import Pool
 
@@ -73,6 +78,11 @@ def parallel_address() -> int:
     return pool().parallel_address
 
 
+def call_address() -> int | None:
+    """The address of `neurlang_call`, by which Python runs programs that listen to signals."""
+    return _shared().library.addresses.get("neurlang_call")
+
+
 def start(threads: int | None = None) -> None:
     """Hire the workers now; `threads` as for `set_threads`."""
     if threads is not None:
@@ -92,13 +102,15 @@ def thread_count() -> int:
 
 def compile_pools(parking: Parking) -> Shared:
     """New pools, and their code, which must be kept for ever once they have been used."""
+    signals = signal_symbols()
     names = ["neurlang_parallel"]
     if parking != "none":
         names += ["neurlang_start_workers", "neurlang_pool"]
-    text, large = pool_text(parking), EXPORTS if available() else ()
+    calls = ["neurlang_call"] if signals and parking != "none" else []
+    text, large = pool_text(parking, bool(signals)), EXPORTS if available() else ()
     if large:
         text += memory_text()
-    library = link_object(compile_object(text), [*names, *large])
+    library = link_object(compile_object(text), [*names, *calls, *large], signals)
     workers = Pool([library[name] for name in names], parking)
     workers.set_threads(settings.get("threads") or host_machine().cores)
     memory = Memory({name: library[name] for name in large}, pool_limit()) if large else None

@@ -40,6 +40,13 @@ _PYTHON_FUNCTIONS = (
     "Py_DecRef",
     "Py_IncRef",
 )
+_SIGNAL_FUNCTIONS = (
+    "PyErr_CheckSignals",
+    "PyEval_RestoreThread",
+    "PyEval_SaveThread",
+    "PyGILState_Ensure",
+    "PyGILState_Release",
+)
 
 
 class EntryMiss(Exception):
@@ -178,12 +185,14 @@ def numpy_function(slot: int) -> int:
     return int(_numpy_table()[slot])
 
 
+def _python_function(name: str) -> int:
+    """The address of a function of Python's C interface."""
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+
+
 @lru_cache(maxsize=1)
 def _common_symbols() -> Mapping[str, int]:
-    functions = {
-        name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
-        for name in _PYTHON_FUNCTIONS
-    }
+    functions = {name: _python_function(name) for name in _PYTHON_FUNCTIONS}
     return {
         **functions,
         "neurlang_new_array": numpy_function(_NEW_FROM_DESCRIPTOR_SLOT),
@@ -194,6 +203,13 @@ def _common_symbols() -> Mapping[str, int]:
         "neurlang_bool": id(bool),
         "neurlang_true": id(True),
     }
+
+
+def signal_symbols() -> dict[str, int]:
+    """The functions by which a running program asks Python for signals; none but in CPython."""
+    if sys.implementation.name != "cpython":
+        return {}
+    return {name: _python_function(name) for name in _SIGNAL_FUNCTIONS}
 
 
 def dtype_symbol(dtype: str) -> str:
@@ -238,14 +254,25 @@ def make_entry(address: int, dispatcher: object, name: str = "entry") -> Callabl
     return make(ctypes.addressof(definition), dispatcher, None)
 
 
-def call_program(address: int, pointers: Sequence[int]) -> int:
+def call_program(address: int, pointers: Sequence[int], caller: int | None = None) -> int:
     """Run the program at `address` on data pointers, inputs first; 1 means out of memory.
 
     The GIL is released. This is the way for layouts and builds that the native entry refuses.
+    `caller` is the address of `neurlang_call`, where there is one: then what a signal's handler
+    raises meanwhile is raised here.
     """
-    return int(_program_at(address)((ctypes.c_void_p * len(pointers))(*pointers)))
+    arguments = (ctypes.c_void_p * len(pointers))(*pointers)
+    if caller is None:
+        return int(_program_at(address)(arguments))
+    return int(_caller_at(caller)(address, arguments))
 
 
 @lru_cache(maxsize=1024)
 def _program_at(address: int) -> Callable[..., Any]:
     return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(address)
+
+
+@lru_cache(maxsize=8)
+def _caller_at(address: int) -> Callable[..., Any]:
+    # The kind of function that keeps the GIL, and after which ctypes looks for an exception.
+    return ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(address)
