@@ -322,6 +322,31 @@ def test_workers_that_come_too_late_are_woken_less_often():
     assert (state.failures, state.doubt) == (0, 0)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux's affinity")
+def test_workers_keep_to_the_cores_of_the_process():
+    """One that was woken on its caller's core leaves it; then it may use all cores again."""
+
+    def all_may_use(cores: set[int]) -> bool:
+        for _ in range(1000):  # one may be on its way just now
+            tasks = [int(task) for task in os.listdir("/proc/self/task")]
+            if all(os.sched_getaffinity(task) == cores for task in tasks):
+                return True
+            time.sleep(0.001)
+        return False
+
+    def right() -> bool:
+        return counts_are_right(100, 3, rounds=3000) and all_may_use(mine)
+
+    def right_on_one_core() -> bool:
+        os.sched_setaffinity(0, {min(mine)})
+        return counts_are_right(100, 3, rounds=3000) and all_may_use({min(mine)})
+
+    native.set_threads(3)
+    mine = os.sched_getaffinity(0)
+    assert in_child(right)
+    assert in_child(right_on_one_core)
+
+
 @threaded
 @pytest.mark.parametrize("limit", [1, 2])
 def test_a_signal_stops_a_call(limit):

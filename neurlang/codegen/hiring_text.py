@@ -35,6 +35,7 @@ idle:
   %late = icmp eq i32 %left, 0
   br i1 %late, label %rest, label %join
 join:
+  call void @make_room()
   %before = atomicrmw add ptr $joined, i32 1 monotonic
   %number = add i32 %before, 1
   %worker = zext i32 %number to i64

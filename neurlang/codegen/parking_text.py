@@ -15,12 +15,49 @@ SPIN_NANOSECONDS = 20_000
 Parking = Literal["futex", "condition", "none"]
 
 # What differs between the ways to park, in the text below: `lock` and `unlock` surround the look
-# at the word and the sleep; `prepare` comes before the first worker; `wake` may wake too many.
-# 128 and 129 are the futex operations WAIT and WAKE for the threads of one process.
+# at the word and the sleep; `prepare` comes before the first worker; `wake` may wake too many;
+# `core` is the one that a thread runs on, and `leave_core` takes a worker away from it, where that
+# is known. 128 and 129 are the futex operations WAIT and WAKE for the threads of one process.
 _FUTEX_CALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
 _PARK = {
     "futex": {
-        "declare_parking": "declare i64 @syscall(i64, ...)",
+        "declare_parking": """
+declare i64 @syscall(i64, ...)
+declare i32 @sched_getcpu()
+declare i32 @sched_getaffinity(i32, i64, ptr)
+declare i32 @sched_setaffinity(i32, i64, ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+
+; Go to another of the cores that this thread may use, if there is one: it may not use this one for
+; a moment. 128 bytes are a mask of 1024 cores; with more of them nothing is done.
+define internal void @leave_core(i32 %core) nounwind {
+entry:
+  %mask = alloca [16 x i64]
+  %others = alloca [16 x i64]
+  %unread = call i32 @sched_getaffinity(i32 0, i64 128, ptr %mask)
+  %read = icmp eq i32 %unread, 0
+  br i1 %read, label %try, label %done
+try:
+  call void @llvm.memcpy.p0.p0.i64(ptr %others, ptr %mask, i64 128, i1 false)
+  %word = lshr i32 %core, 6
+  %bit = and i32 %core, 63
+  %wide_bit = zext i32 %bit to i64
+  %here = shl i64 1, %wide_bit
+  %elsewhere = xor i64 %here, -1
+  %place = getelementptr i64, ptr %others, i32 %word
+  %allowed = load i64, ptr %place
+  %left = and i64 %allowed, %elsewhere
+  store i64 %left, ptr %place
+  %refused = call i32 @sched_setaffinity(i32 0, i64 128, ptr %others)
+  %gone = icmp eq i32 %refused, 0
+  br i1 %gone, label %restore, label %done
+restore:
+  call i32 @sched_setaffinity(i32 0, i64 128, ptr %mask)
+  br label %done
+done:
+  ret void
+}""",
+        "core": "call i32 @sched_getcpu()",
         "prepare": "",
         "lock": "",
         "unlock": "",
@@ -30,12 +67,16 @@ _PARK = {
     },
     "condition": {
         "declare_parking": """
+define internal void @leave_core(i32 %core) nounwind {
+  ret void
+}
 declare i32 @pthread_mutex_init(ptr, ptr)
 declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_init(ptr, ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_broadcast(ptr)""",
+        "core": "add i32 -1, 0",
         "prepare": """call i32 @pthread_mutex_init(ptr $mutex, ptr null)
   call i32 @pthread_cond_init(ptr $condition, ptr null)""",
         "lock": "call i32 @pthread_mutex_lock(ptr $mutex)",

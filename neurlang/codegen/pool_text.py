@@ -122,6 +122,8 @@ define internal i32 @publish(ptr %body, ptr %context, i64 %count, i64 %limit) no
   store atomic i64 %limit, ptr $limit monotonic, align 8
   store atomic i32 0, ptr $joined monotonic, align 4
   store atomic i32 0, ptr $finished monotonic, align 4
+  %core = $core
+  store atomic i32 %core, ptr $home monotonic, align 4
   %last = load atomic i32, ptr $epoch monotonic, align 4
   %epoch = add i32 %last, 1
   %number = zext i32 %epoch to i64
@@ -129,6 +131,23 @@ define internal i32 @publish(ptr %body, ptr %context, i64 %count, i64 %limit) no
   %ticket = or i64 %upper, %count
   store atomic i64 %ticket, ptr $ticket seq_cst, align 8
   ret i32 %epoch
+}
+
+; A worker that was woken on its caller's core has taken its place, and would do all its work. The
+; scheduler puts it there where other cores are busy.
+define internal void @make_room() nounwind {
+entry:
+  %core = $core
+  %known = icmp sge i32 %core, 0
+  %home = load atomic i32, ptr $home monotonic, align 4
+  %same = icmp eq i32 %core, %home
+  %in_the_way = and i1 %known, %same
+  br i1 %in_the_way, label %leave, label %done
+leave:
+  call void @leave_core(i32 %core)
+  br label %done
+done:
+  ret void
 }
 
 ; Wake as many workers as the call can use.

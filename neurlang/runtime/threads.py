@@ -24,14 +24,15 @@ class PoolState(ctypes.Structure):
     """
 
     _fields_ = [
-        # the running call
+        # the running call; `home` is the core that its caller runs on
         ("ticket", ctypes.c_uint64),
         ("body", _Pointer),
         ("context", _Pointer),
         ("count", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
         ("joined", _Word),
-        ("_call_padding", ctypes.c_char * (_LINE - 44)),
+        ("home", _Word),
+        ("_call_padding", ctypes.c_char * (_LINE - 48)),
         # indices that workers have finished; whether the caller sleeps until there are more
         ("finished", _Word),
         ("waiting", _Word),
