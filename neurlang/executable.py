@@ -18,7 +18,7 @@ import numpy as np
 from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
 from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
-from neurlang.codegen.entry import EntrySignature
+from neurlang.codegen.entry import CALLS, ENTRY, EntrySignature
 from neurlang.codegen.pool import call_address, memory, parallel_address, pool
 from neurlang.codegen.program import EXPORTS
 from neurlang.frontend.signature import LeafSpec
@@ -40,7 +40,7 @@ from neurlang.pipeline import (
 from neurlang.runtime.call import (
     EntryMiss,
     Kind,
-    Result,
+    Nested,
     call_program,
     entry_symbols,
     make_entry,
@@ -62,6 +62,7 @@ class Executable:
         entry: EntrySignature | None,
         threads: int,
         dispatcher: Callable[..., Any] | None = None,
+        objects: Sequence[Any] = (),
     ) -> None:
         pool().admit(threads)
         self.failures = code.failures
@@ -70,10 +71,10 @@ class Executable:
         symbols = {"neurlang_parallel": parallel_address(), "neurlang_library": _library_address()}
         exports = list(EXPORTS)
         if entry is not None:
-            symbols |= entry_symbols(entry)
+            symbols |= entry_symbols(entry, objects)
             if entry.pooled and self.memory is not None:
                 symbols |= self.memory.symbols()
-            exports.append("entry")
+            exports += [ENTRY, CALLS]
         self.library: Library = link_object(code.object, exports, symbols)
         self.captured = [np.ascontiguousarray(a) for a in (*graph.captured, *code.captured)]
         cells = (ctypes.c_void_p * max(1, len(self.captured))).from_address(
@@ -82,9 +83,14 @@ class Executable:
         for position, array in enumerate(self.captured):
             cells[position] = array.ctypes.data
         self.address = self.library["program"]
-        self.entry: Callable[..., Any] | None = None
+        self.objects = objects
+        self.entry: Callable[..., Any] | None = None  # it counts its calls
+        self.attempt: Callable[..., Any] | None = None  # the same; EntryMiss for other arguments
+        self.calls = ctypes.c_int64()
         if entry is not None:
-            self.entry = make_entry(self.library["entry"], dispatcher or self.refuse)
+            self.attempt = make_entry(self.library[ENTRY], _refuse)
+            self.entry = make_entry(self.library[ENTRY], dispatcher or _refuse)
+            self.calls = ctypes.c_int64.from_address(self.library[CALLS])
         release = ctypes.CFUNCTYPE(None)(self.library["release"])
         weakref.finalize(self, _release, release, self.library)
 
@@ -100,10 +106,6 @@ class Executable:
         results = tuple(array if array.ndim else array[()] for array in outputs)
         return results[0] if len(results) == 1 else results
 
-    def refuse(self, *leaves: Any) -> Any:
-        """What the native entry does with leaves that it does not take, unless told otherwise."""
-        raise EntryMiss
-
     def fail(self, status: int) -> None:
         """Raise what a program's status says."""
         if status == RAISED:
@@ -111,6 +113,10 @@ class Executable:
         if status == OUT_OF_MEMORY:
             raise MemoryError("a compiled program could not allocate memory")
         raise self.failures[status - FIRST_FAILURE].error()
+
+
+def _refuse(*args: Any, **kwargs: Any) -> Any:
+    raise EntryMiss
 
 
 def _release(release: Callable[[], None], library: Library) -> None:
@@ -197,7 +203,12 @@ counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
 
 
 def entry_signature(
-    specs: Sequence[LeafSpec], graph: Graph, result: Result
+    specs: Sequence[LeafSpec],
+    graph: Graph,
+    result: Nested,
+    arguments: tuple[Nested, ...] | None = None,
+    keywords: tuple[int, ...] = (),
+    bounds: tuple[tuple[int, int, int], ...] = (),
 ) -> EntrySignature | None:
     """The native entry for these leaves; None where this Python has none, and for other orders of
     axes: a program reads those transposed, and an array of that shape must not be taken for one."""
@@ -212,7 +223,16 @@ def entry_signature(
     outputs = tuple((str(node.dtype), node.shape) for node in graph.outputs)
     pooled = available() and any(is_pooled(node.shape, node.dtype) for node in graph.outputs)
     traffic = sum(node.type.nbytes for node in (*graph.params, *graph.outputs))
-    return EntrySignature(tuple(inputs), outputs, result, traffic >= RELEASE_WORK, pooled)
+    return EntrySignature(
+        tuple(inputs),
+        outputs,
+        result,
+        traffic >= RELEASE_WORK,
+        pooled,
+        arguments,
+        keywords,
+        bounds,
+    )
 
 
 def compile_graph(

@@ -15,7 +15,7 @@ from neurlang.codegen.compile import compile_object, link_object
 from neurlang.codegen.entry import ENTRY, write_entry
 from neurlang.codegen.writer import Module
 from neurlang.runtime import call
-from neurlang.runtime.call import EntrySignature
+from neurlang.runtime.call import EntrySignature, flat
 
 pytestmark = pytest.mark.skipif(
     not call.native_entry_available(), reason="objects of this Python are laid out differently"
@@ -253,7 +253,7 @@ def test_references(add):
 
 SCALARS = (("float64", (), "float"), ("int64", (), "int"), ("bool", (), "bool"))
 SCALAR_SIGNATURE = EntrySignature(
-    SCALARS, (("float64", ()), ("int64", ()), ("bool", (1,))), "tuple"
+    SCALARS, (("float64", ()), ("int64", ()), ("bool", (1,))), flat("tuple", 3)
 )
 
 
@@ -294,7 +294,10 @@ def test_other_scalars_go_to_the_dispatcher(scalars, arguments):
 @pytest.mark.parametrize("result", ["tuple", "list"])
 def test_several_results(result):
     signature = EntrySignature(
-        ((F32, (4,), "array"),), ((F32, (1,)), (F32, ()), (F32, ())), result, release_gil=True
+        ((F32, (4,), "array"),),
+        ((F32, (1,)), (F32, ()), (F32, ())),
+        flat(result, 3),
+        release_gil=True,
     )
     moves = copy_program((0, 1, "float"), (0, 2, "float"), (0, 3, "float"))
     compiled = Compiled(signature, moves)
@@ -314,10 +317,10 @@ def test_several_results(result):
 
 
 def test_no_results():
-    compiled = Compiled(EntrySignature((), (), "tuple"), failing_program(0))
+    compiled = Compiled(EntrySignature((), (), flat("tuple", 0)), failing_program(0))
     assert compiled.entry() == ()
-    with pytest.raises(ValueError, match="single"):
-        EntrySignature((), (), "single")
+    with pytest.raises(ValueError, match="does not hold 0 outputs"):
+        EntrySignature((), ())
 
 
 def test_constants():
@@ -331,7 +334,7 @@ def test_constants():
 @pytest.mark.parametrize("release_gil", [False, True])
 def test_a_program_out_of_memory(result, release_gil):
     outputs = ((F32, (3,)), (F32, ()), ("int8", (2,)))
-    signature = EntrySignature(((F32, (4,), "array"),), outputs, result, release_gil)
+    signature = EntrySignature(((F32, (4,), "array"),), outputs, flat(result, 3), release_gil)
     compiled = Compiled(signature, failing_program())
     a = np.zeros(4, np.float32)
     watched = (a, a.dtype, np.dtype("int8"))
@@ -345,7 +348,7 @@ def test_a_program_out_of_memory(result, release_gil):
 @pytest.mark.parametrize("release_gil", [False, True])
 def test_the_dispatcher_answers_other_failures(release_gil):
     outputs = ((F32, (3,)), ("int8", ()))
-    signature = EntrySignature(((F32, (4,), "array"),), outputs, "tuple", release_gil)
+    signature = EntrySignature(((F32, (4,), "array"),), outputs, flat("tuple", 2), release_gil)
     compiled = Compiled(signature, failing_program(2))
     a = np.zeros(4, np.float32)
     watched = (a, a.dtype, np.dtype("int8"))
@@ -361,7 +364,7 @@ def test_an_output_that_cannot_be_allocated(position):
     shapes = [(3,), (5,), (2, 2)]
     shapes[position] = (1 << 45, 1 << 10)
     signature = EntrySignature(
-        ((F32, (4,), "array"),), tuple((F32, shape) for shape in shapes), "tuple"
+        ((F32, (4,), "array"),), tuple((F32, shape) for shape in shapes), flat("tuple", 3)
     )
     compiled = Compiled(signature, failing_program(0))
     a = np.zeros(4, np.float32)

@@ -10,6 +10,7 @@ Every address is an imported symbol (`runtime.call.entry_symbols`): the object c
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import reduce
 
 import numpy as np
@@ -23,18 +24,26 @@ from neurlang.runtime.call import (
     DescriptorHeader,
     EntrySignature,
     FloatHeader,
+    ItemsHeader,
     Kind,
+    Nest,
+    Nested,
     ObjectHeader,
+    ScalarHeader,
     Shape,
     constant_symbol,
+    containers_of,
     dtype_class_symbol,
     dtype_symbol,
+    object_symbol,
+    scalar_symbol,
 )
 from neurlang.runtime.memory import is_pooled
 
-__all__ = ["ENTRY", "EntrySignature", "write_entry"]
+__all__ = ["CALLS", "ENTRY", "EntrySignature", "write_entry"]
 
 ENTRY = "entry"
+CALLS = "calls"  # how many calls it has answered
 _NULL = Value("null", "ptr")
 _SELF, _ARGS, _COUNT, _NAMES = (
     Value("%self", "ptr"),
@@ -42,7 +51,8 @@ _SELF, _ARGS, _COUNT, _NAMES = (
     Value("%count", "i64"),
     Value("%names", "ptr"),
 )
-_MISS = "miss"
+_MISS, _RELEASE = "miss", "release"
+_TYPES = {"tuple": "PyTuple", "list": "PyList"}
 
 
 def write_entry(module: Module, signature: EntrySignature, constants: int = 0) -> None:
@@ -71,28 +81,35 @@ class _EntryWriter:
         places = len(signature.inputs) + constants + len(signature.outputs)
         self.pointers = self.writer.value(f"alloca [{places} x ptr], align 16", "ptr")
         self.stored = 0
-        self.outputs: list[Value] = []
+        self.kept = len(signature.outputs)
+        most = self.kept + containers_of(signature.result)
+        self.references = self.writer.value(f"alloca [{max(1, most)} x ptr], align 16", "ptr")
+        for place in range(most):
+            self.own(place, _NULL)
+        cursor = "alloca [3 x i64], align 16"
+        self.cursor = self.writer.value(cursor, "ptr")  # of a dict: position, key, value
+        self.borrowed: list[Value] = []  # arrays that only a container holds
+        self.module.globals.append(f"@{CALLS} = global i64 0")
 
     def write(self) -> None:
         writer = self.writer
+        signature = self.signature
         slots = [
             None if kind == "array" else writer.value("alloca i64, align 8", "ptr")
-            for _, _, kind in self.signature.inputs
+            for _, _, kind in signature.inputs
         ]
-        count = constant(len(self.signature.inputs), "i64")
-        self.guard(writer.icmp("eq", _COUNT, count))
-        self.guard(writer.icmp("eq", _NAMES, _NULL))
-        for position, ((dtype, shape, kind), slot) in enumerate(zip(self.signature.inputs, slots)):
+        detour = writer.load(self.imported("neurlang_detour"), "i64")
+        self.guard(writer.icmp("eq", detour, constant(0, "i64")))
+        count = len(signature.passed) - len(signature.keywords)
+        self.guard(writer.icmp("eq", _COUNT, constant(count, "i64")))
+        self.guard_keywords()
+        for position, nested in enumerate(signature.passed):
             argument = writer.load(writer.offset(_ARGS, position, "ptr"), "ptr")
-            if slot is None:
-                self.pass_pointer(self.read_array(argument, dtype, shape))
-            else:
-                self.read_scalar(argument, kind, slot)
-                self.pass_pointer(slot)
+            self.read(argument, nested, slots, held=True)
         for position in range(self.constants):
             self.pass_pointer(self.imported(constant_symbol(position)))
-        for dtype, shape in self.signature.outputs:
-            self.allocate(dtype, shape)
+        for place, (dtype, shape) in enumerate(self.signature.outputs):
+            self.allocate(place, dtype, shape)
         status = self.run()
         self.give_back()
         self.write_failure(status)
@@ -123,17 +140,135 @@ class _EntryWriter:
         self.writer.store(pointer, self.writer.offset(self.pointers, self.stored, "ptr"))
         self.stored += 1
 
-    def release_label(self) -> str:
-        """Where an error goes that has to free the outputs allocated so far."""
-        return f"release_{len(self.outputs)}"
+    # references that are ours until the end
+
+    def reserve(self) -> int:
+        self.kept += 1
+        return self.kept - 1
+
+    def own(self, place: int, reference: Value) -> None:
+        self.writer.store(reference, self.writer.offset(self.references, place, "ptr"))
+
+    def owned(self, place: int) -> Value:
+        return self.writer.load(self.writer.offset(self.references, place, "ptr"), "ptr")
+
+    def keep(self, immortal: Value) -> int:
+        """A place with a new reference."""
+        place = self.reserve()
+        self.writer.call_void("Py_IncRef", (immortal,))
+        self.own(place, immortal)
+        return place
 
     # inputs
+
+    def guard_keywords(self) -> None:
+        """The names of the last arguments are these, in this order."""
+        writer, names = self.writer, self.signature.keywords
+        if not names:
+            self.guard(writer.icmp("eq", _NAMES, _NULL))
+            return
+        self.guard(writer.icmp("ne", _NAMES, _NULL))
+        self.guard_size(_NAMES, len(names))
+        items = writer.offset(_NAMES, ItemsHeader.items.offset)
+        for position, number in enumerate(names):
+            name = writer.load(writer.offset(items, position, "ptr"), "ptr")
+            self.guard_name(name, number)
+
+    def guard_size(self, items: Value, size: int) -> None:
+        found = self.field(items, ItemsHeader.size.offset, "i64")
+        self.guard(self.writer.icmp("eq", found, constant(size, "i64")))
+
+    def guard_name(self, name: Value, number: int) -> None:
+        """A string: mostly it is the same object, as names in a source file are."""
+        writer, wanted = self.writer, self.imported(object_symbol(number))
+        with writer.when(writer.icmp("ne", name, wanted), "other_name"):
+            same_class = writer.icmp(
+                "eq",
+                self.field(name, ObjectHeader.type.offset, "ptr"),
+                self.field(wanted, ObjectHeader.type.offset, "ptr"),
+            )
+            self.guard(same_class)
+            order = writer.call("PyUnicode_Compare", "i32", (name, wanted))
+            self.guard(writer.icmp("eq", order, constant(0, "i32")))
+
+    def read(
+        self, argument: Value, nested: Nested, slots: Sequence[Value | None], held: bool
+    ) -> None:
+        """The leaves of an argument, after its guards; `held` says that the caller holds it."""
+        if nested == "none":
+            self.guard(self.writer.icmp("eq", argument, self.imported("neurlang_none")))
+            return
+        if isinstance(nested, Nest):
+            for item, inside in zip(self.items(argument, nested), nested.items):
+                self.read(item, inside, slots, held=False)
+            return
+        position = self.stored
+        dtype, shape, kind = self.signature.inputs[position]
+        slot = slots[position]
+        if slot is None:
+            self.pass_pointer(self.read_array(argument, dtype, shape))
+            self.borrowed += [] if held else [argument]
+        else:
+            self.read_scalar(argument, kind, slot)
+            self.pass_pointer(slot)
+
+    def items(self, container: Value, nest: Nest) -> Iterator[Value]:
+        """What a container holds, after its guards."""
+        writer, count = self.writer, len(nest.items)
+        if nest.kind == "dict":
+            self.guard_type(container, "neurlang_dict")
+            size = writer.call("PyDict_Size", "i64", (container,))
+            self.guard(writer.icmp("eq", size, constant(count, "i64")))
+            yield from self.dict_items(container, nest)
+            return
+        named = nest.kind == "named"
+        self.guard_type(
+            container, object_symbol(nest.names[0]) if named else f"neurlang_{nest.kind}"
+        )
+        self.guard_size(container, count)
+        start = writer.offset(container, ItemsHeader.items.offset)
+        if nest.kind == "list":
+            start = writer.load(start, "ptr")
+        for position in range(count):
+            yield writer.load(writer.offset(start, position, "ptr"), "ptr")
+
+    def dict_items(self, container: Value, nest: Nest) -> list[Value]:
+        """The values of a dict whose keys are these, in this order."""
+        writer, found = self.writer, []
+        key, value = (writer.offset(self.cursor, place, "i64") for place in (1, 2))
+        writer.store(constant(0, "i64"), self.cursor)
+        for number in nest.names:
+            writer.call("PyDict_Next", "i32", (container, self.cursor, key, value))
+            self.guard_name(writer.load(key, "ptr"), number)
+            found.append(writer.load(value, "ptr"))
+        return found
 
     def guard_type(self, argument: Value, symbol: str) -> None:
         type = self.field(argument, ObjectHeader.type.offset, "ptr")
         self.guard(self.writer.icmp("eq", type, self.imported(symbol)))
 
     def read_array(self, argument: Value, dtype: str, shape: Shape) -> Value:
+        """The data of an array, or of a NumPy scalar, after its guards."""
+        if shape:
+            return self.read_whole_array(argument, dtype, shape)
+        writer = self.writer
+        found = self.field(argument, ObjectHeader.type.offset, "ptr")
+        is_scalar = writer.icmp("eq", found, self.imported(scalar_symbol(dtype)))
+        scalar, array, after = writer.label("scalar"), writer.label("array"), writer.label("data")
+        writer.branch_if(is_scalar, scalar, array)
+        writer.start_block(scalar)
+        value = writer.offset(argument, ScalarHeader.value.offset)
+        writer.branch(after)
+        writer.start_block(array)
+        data = self.read_whole_array(argument, dtype, shape)
+        end = writer.block
+        writer.branch(after)
+        writer.start_block(after)
+        phi = writer.phi("ptr")
+        writer.set_phi(phi, [(value, scalar), (data, end)])
+        return phi[0]
+
+    def read_whole_array(self, argument: Value, dtype: str, shape: Shape) -> Value:
         """The data of an array, after its guards."""
         writer = self.writer
         self.guard_type(argument, "neurlang_ndarray")
@@ -182,11 +317,15 @@ class _EntryWriter:
                 number = writer.call("PyLong_AsLongLongAndOverflow", "i64", (argument, slot))
                 overflow = writer.load(slot, "i32")
                 self.guard(writer.icmp("eq", overflow, constant(0, "i32")))
+                for position, least, most in self.signature.bounds:
+                    if position == self.stored:
+                        self.guard(writer.icmp("sge", number, constant(least, "i64")))
+                        self.guard(writer.icmp("sle", number, constant(most, "i64")))
                 writer.store(number, slot)
 
     # outputs
 
-    def allocate(self, dtype: str, shape: Shape) -> None:
+    def allocate(self, place: int, dtype: str, shape: Shape) -> None:
         """A new array. NumPy takes over the reference to the descriptor, also when it fails."""
         writer = self.writer
         descriptor = self.imported(dtype_symbol(dtype))
@@ -202,8 +341,8 @@ class _EntryWriter:
         if pooled:
             writer.call_void("Py_DecRef", (self.set_handler(before),))
             writer.call_void("Py_DecRef", (before,))
-        self.go_on_if(writer.icmp("ne", array, _NULL), self.release_label())
-        self.outputs.append(array)
+        self.own(place, array)
+        self.go_on_if(writer.icmp("ne", array, _NULL), _RELEASE)
         self.pass_pointer(self.field(array, ArrayHeader.data.offset, "ptr"))
 
     def set_handler(self, handler: Value) -> Value:
@@ -213,47 +352,70 @@ class _EntryWriter:
     def run(self) -> Value:
         """Call the program; the result is its status, which is 0 from here on."""
         writer = self.writer
+        for array in self.borrowed:  # another thread may empty its container meanwhile
+            writer.call_void("Py_IncRef", (array,))
         thread = _NULL
         if self.signature.release_gil:
             thread = writer.call("PyEval_SaveThread", "ptr", ())
         status = writer.value(f"call i32 @program({self.pointers})", "i32")
         if self.signature.release_gil:
             writer.call_void("PyEval_RestoreThread", (thread,))
+        for array in self.borrowed:
+            writer.call_void("Py_DecRef", (array,))
         self.go_on_if(writer.icmp("eq", status, constant(0, "i32")), "failed")
         return status
 
     def give_back(self) -> None:
-        """Return the outputs; arrays without axes become NumPy scalars."""
-        if self.signature.result == "single":
-            (array,) = self.outputs
-            _, shape = self.signature.outputs[0]
-            self.writer.ret(array if shape else self.scalar(array))
-            return
+        """Return the outputs in their containers; arrays without axes become NumPy scalars."""
         writer = self.writer
-        container = "PyTuple" if self.signature.result == "tuple" else "PyList"
-        size = constant(len(self.outputs), "i64")
-        together = writer.call(f"{container}_New", "ptr", (size,))
-        self.go_on_if(writer.icmp("ne", together, _NULL), self.release_label())
-        for position, array in enumerate(self.outputs):
-            self.set_item(container, together, position, array)
-        # The container owns the arrays now, so that it alone is freed when a scalar fails.
-        for position, (array, (_, shape)) in enumerate(zip(self.outputs, self.signature.outputs)):
+        for place, (_, shape) in enumerate(self.signature.outputs):
             if not shape:
-                writer.call_void("Py_IncRef", (array,))
-                scalar = self.scalar(array)
-                self.go_on_if(writer.icmp("ne", scalar, _NULL), "no_scalar")
-                self.set_item(container, together, position, scalar)
-        writer.ret(together)
-        writer.start_block("no_scalar")
-        writer.call_void("Py_DecRef", (together,))
-        writer.ret(_NULL)
+                array = self.owned(place)
+                self.own(place, _NULL)
+                scalar = writer.call("neurlang_return_array", "ptr", (array,))
+                self.own(place, scalar)
+                self.go_on_if(writer.icmp("ne", scalar, _NULL), _RELEASE)
+        result = self.build(self.signature.result, iter(range(len(self.signature.outputs))))
+        calls = Value(f"@{CALLS}", "ptr")
+        writer.store(writer.add(writer.load(calls, "i64"), constant(1, "i64")), calls)
+        writer.ret(self.owned(result))
 
-    def scalar(self, array: Value) -> Value:
-        return self.writer.call("neurlang_return_array", "ptr", (array,))
+    def build(self, nested: Nested, leaves: Iterator[int]) -> int:
+        """Put outputs into containers; the result is where the reference to them is kept."""
+        if not isinstance(nested, Nest):
+            return next(leaves) if nested == "leaf" else self.keep(self.imported("neurlang_none"))
+        places = [self.build(item, leaves) for item in nested.items]
+        size = constant(len(places), "i64")
+        match nested.kind:
+            case "dict":
+                made = self.writer.call("PyDict_New", "ptr", ())
+            case "named":
+                kind = self.imported(object_symbol(nested.names[0]))
+                made = self.writer.call("PyType_GenericAlloc", "ptr", (kind, size))
+            case "tuple" | "list":
+                made = self.writer.call(f"{_TYPES[nested.kind]}_New", "ptr", (size,))
+        place = self.reserve()
+        self.own(place, made)
+        self.go_on_if(self.writer.icmp("ne", made, _NULL), _RELEASE)
+        for position, item in enumerate(places):
+            self.put(nested, made, position, item)
+        return place
 
-    def set_item(self, container: str, together: Value, position: int, item: Value) -> None:
-        place = constant(position, "i64")
-        self.writer.call(f"{container}_SetItem", "i32", (together, place, item))
+    def put(self, nest: Nest, container: Value, position: int, place: int) -> None:
+        """Hand a reference that is kept on to a container."""
+        writer, item = self.writer, self.owned(place)
+        index = constant(position, "i64")
+        if nest.kind == "dict":
+            key = self.imported(object_symbol(nest.names[position]))
+            failed = writer.call("PyDict_SetItem", "i32", (container, key, item))
+            self.go_on_if(writer.icmp("eq", failed, constant(0, "i32")), _RELEASE)
+            writer.call_void("Py_DecRef", (item,))
+        elif nest.kind == "named":
+            items = writer.offset(container, ItemsHeader.items.offset)
+            writer.store(item, writer.offset(items, position, "ptr"))
+        else:
+            writer.call(f"{_TYPES[nest.kind]}_SetItem", "i32", (container, index, item))
+        self.own(place, _NULL)
 
     # the ways out
 
@@ -263,24 +425,23 @@ class _EntryWriter:
         writer.branch_if(writer.icmp("eq", status, constant(1, "i32")), "exhausted", "other")
         writer.start_block("other")
         stopped = writer.icmp("eq", status, constant(STOPPED, "i32"))
-        writer.branch_if(stopped, self.release_label(), "refused")
+        writer.branch_if(stopped, _RELEASE, "refused")
         writer.start_block("refused")
-        for array in self.outputs:
-            writer.call_void("Py_DecRef", (array,))
+        self.free_kept()
         writer.branch(_MISS)
         writer.start_block("exhausted")
         writer.call("PyErr_NoMemory", "ptr", ())
-        writer.branch(self.release_label())
+        writer.branch(_RELEASE)
 
     def write_release(self) -> None:
-        """Free what was allocated, the last first: each block falls into the one before it."""
-        writer = self.writer
-        while self.outputs:
-            writer.start_block(self.release_label())
-            writer.call_void("Py_DecRef", (self.outputs.pop(),))
-            writer.branch(self.release_label())
-        writer.start_block(self.release_label())
-        writer.ret(_NULL)
+        """Free what is kept, and return what Python takes for an exception."""
+        self.writer.start_block(_RELEASE)
+        self.free_kept()
+        self.writer.ret(_NULL)
+
+    def free_kept(self) -> None:
+        for place in range(self.kept):
+            self.writer.call_void("Py_DecRef", (self.owned(place),))
 
     def write_miss(self) -> None:
         self.writer.start_block(_MISS)

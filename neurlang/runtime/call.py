@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 Kind = Literal["array", "float", "int", "bool"]
-Result = Literal["single", "tuple", "list"]
 Shape = tuple[int, ...]
 
+SCALARS = ("bool", "int8", "uint16", "int32", "uint64", "float32", "float64")
 C_CONTIGUOUS = 0x0001
 ALIGNED = 0x0100
 
@@ -28,6 +28,10 @@ _METH_KEYWORDS = 0x0002
 _METH_FASTCALL = 0x0080
 
 _PYTHON_FUNCTIONS = (
+    "PyDict_New",
+    "PyDict_Next",
+    "PyDict_SetItem",
+    "PyDict_Size",
     "PyErr_NoMemory",
     "PyEval_RestoreThread",
     "PyEval_SaveThread",
@@ -37,6 +41,8 @@ _PYTHON_FUNCTIONS = (
     "PyObject_Vectorcall",
     "PyTuple_New",
     "PyTuple_SetItem",
+    "PyType_GenericAlloc",
+    "PyUnicode_Compare",
     "Py_DecRef",
     "Py_IncRef",
 )
@@ -53,11 +59,58 @@ class EntryMiss(Exception):
     """Leaves are not what a native entry takes, or its program failed and is to be asked why."""
 
 
+detour = ctypes.c_int64()
+"""How many `options` blocks are entered, in any thread: with any, entries leave calls to Python."""
+
+
+@dataclass(frozen=True)
+class Nest:
+    """A container: its items, and the numbers of a dict's keys, or of a named tuple's class, among
+    the objects that the entry is linked with."""
+
+    kind: Literal["tuple", "list", "dict", "named"]
+    items: tuple[Nested, ...]
+    names: tuple[int, ...] = ()
+
+
+Nested = Literal["leaf", "none"] | Nest
+
+
+def leaves_of(nested: Nested) -> int:
+    """How many leaves there are."""
+    if isinstance(nested, Nest):
+        return sum(map(leaves_of, nested.items))
+    return int(nested == "leaf")
+
+
+def containers_of(nested: Nested) -> int:
+    """How many containers and Nones there are."""
+    if isinstance(nested, Nest):
+        return 1 + sum(map(containers_of, nested.items))
+    return int(nested == "none")
+
+
+def objects_of(nested: Nested) -> set[int]:
+    """The numbers of all objects that are named."""
+    if not isinstance(nested, Nest):
+        return set()
+    return set(nested.names).union(*map(objects_of, nested.items))
+
+
+def flat(kind: Literal["tuple", "list"], count: int) -> Nest:
+    """A container of so many leaves."""
+    leaf: Nested = "leaf"
+    return Nest(kind, (leaf,) * count)
+
+
 @dataclass(frozen=True)
 class EntrySignature:
     """What one native entry accepts and returns; anything else goes to the Python dispatcher.
 
-    `pooled` says that large outputs come from the pool of `runtime.memory`.
+    `arguments` are those of a call, whose leaves are the inputs, the last of them by name: with the
+    objects of the numbers `keywords`. None stands for one argument an input. `result` is what the
+    outputs are put into. `bounds` are (input, least, most) of Python integers. `pooled` says that
+    large outputs come from the pool of `runtime.memory`.
 
     An input is (dtype name, shape, kind): kind "array" is exactly an ndarray of that dtype and
     shape, C-contiguous, aligned, in native byte order; "float", "int" and "bool" are exactly
@@ -66,13 +119,30 @@ class EntrySignature:
 
     inputs: tuple[tuple[str, Shape, Kind], ...]
     outputs: tuple[tuple[str, Shape], ...]
-    result: Result = "single"
+    result: Nested = "leaf"
     release_gil: bool = False
     pooled: bool = False
+    arguments: tuple[Nested, ...] | None = None
+    keywords: tuple[int, ...] = ()
+    bounds: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.result == "single" and len(self.outputs) != 1:
-            raise ValueError(f"a single result has one output, not {len(self.outputs)}")
+        if leaves_of(self.result) != len(self.outputs):
+            raise ValueError(f"the result does not hold {len(self.outputs)} outputs")
+        if sum(map(leaves_of, self.passed)) != len(self.inputs):
+            raise ValueError(f"the arguments do not hold {len(self.inputs)} inputs")
+
+    @property
+    def passed(self) -> tuple[Nested, ...]:
+        """The arguments of a call."""
+        leaf: Nested = "leaf"
+        return (leaf,) * len(self.inputs) if self.arguments is None else self.arguments
+
+    @property
+    def objects(self) -> list[int]:
+        """The numbers of the objects that the entry is linked with."""
+        nests = (self.result, *self.passed)
+        return sorted(set(self.keywords).union(*map(objects_of, nests)))
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -91,6 +161,22 @@ class FloatHeader(ctypes.Structure):
     """A Python float."""
 
     _fields_ = [("object", ObjectHeader), ("value", ctypes.c_double)]
+
+
+class ItemsHeader(ctypes.Structure):
+    """A tuple, whose items begin at `items`, or a list, where that is their address."""
+
+    _fields_ = [
+        ("object", ObjectHeader),
+        ("size", ctypes.c_ssize_t),
+        ("items", ctypes.c_void_p),
+    ]
+
+
+class ScalarHeader(ctypes.Structure):
+    """A NumPy scalar: its value begins at `value`."""
+
+    _fields_ = [("object", ObjectHeader), ("value", ctypes.c_int64)]
 
 
 class ArrayHeader(ctypes.Structure):
@@ -149,7 +235,25 @@ def native_entry_available() -> bool:
         numpy_function(_TYPE_SLOT) == id(np.ndarray)
         and FloatHeader.from_address(id(fraction)).value == fraction
         and all(_header_tells(array) for array in arrays)
+        and _items_tell((fraction, known))
+        and all(_scalar_tells(np.dtype(name).type(77)) for name in SCALARS)
     )
+
+
+def _items_tell(items: tuple[Any, ...]) -> bool:
+    """Whether ItemsHeader agrees with what Python says of a tuple and of a list."""
+    held, listed = ItemsHeader.from_address(id(items)), list(items)
+    header = ItemsHeader.from_address(id(listed))
+    addresses = [id(item) for item in items]
+    there = id(items) + ItemsHeader.items.offset
+    found = [(ctypes.c_void_p * len(items)).from_address(at)[:] for at in (there, header.items)]
+    return found == [addresses, addresses] and held.size == header.size == len(items)
+
+
+def _scalar_tells(scalar: Any) -> bool:
+    """Whether a NumPy scalar's bytes begin where ScalarHeader says."""
+    address = id(scalar) + ScalarHeader.value.offset
+    return bool(ctypes.string_at(address, scalar.dtype.itemsize) == scalar.tobytes())
 
 
 def _header_tells(array: np.ndarray[Any, Any]) -> bool:
@@ -202,6 +306,11 @@ def _common_symbols() -> Mapping[str, int]:
         "neurlang_int": id(int),
         "neurlang_bool": id(bool),
         "neurlang_true": id(True),
+        "neurlang_none": id(None),
+        "neurlang_tuple": id(tuple),
+        "neurlang_list": id(list),
+        "neurlang_dict": id(dict),
+        "neurlang_detour": ctypes.addressof(detour),
     }
 
 
@@ -222,16 +331,31 @@ def dtype_class_symbol(dtype: str) -> str:
     return f"neurlang_dtype_class_{dtype}"
 
 
+def scalar_symbol(dtype: str) -> str:
+    """The name under which an entry imports the class of a dtype's scalars."""
+    return f"neurlang_scalar_{dtype}"
+
+
+def object_symbol(number: int) -> str:
+    """The name under which an entry imports a dict's key, a keyword, or a named tuple's class."""
+    return f"neurlang_object_{number}"
+
+
 def constant_symbol(position: int) -> str:
     """The name under which an entry imports the data of a captured array."""
     return f"neurlang_constant_{position}"
 
 
-def entry_symbols(signature: EntrySignature) -> dict[str, int]:
-    """The address of every name that the entry of `signature` imports, captured arrays aside."""
+def entry_symbols(signature: EntrySignature, objects: Sequence[Any] = ()) -> dict[str, int]:
+    """The address of every name that the entry of `signature` imports, captured arrays aside.
+
+    `objects` are those of the signature's numbers; they have to live as long as the entry does.
+    """
     dtypes = {dtype_symbol(dtype): id(np.dtype(dtype)) for dtype in signature.dtypes}
     classes = {dtype_class_symbol(dtype): id(type(np.dtype(dtype))) for dtype in signature.dtypes}
-    return {**_common_symbols(), **dtypes, **classes}
+    scalars = {scalar_symbol(dtype): id(np.dtype(dtype).type) for dtype in signature.dtypes}
+    named = {object_symbol(number): id(objects[number]) for number in signature.objects}
+    return {**_common_symbols(), **dtypes, **classes, **scalars, **named}
 
 
 def constant_symbols(arrays: Sequence[np.ndarray[Any, Any]]) -> dict[str, int]:
