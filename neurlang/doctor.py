@@ -17,7 +17,7 @@ from neurlang.codegen.pool import memory, pool
 from neurlang.jit import JitFunction
 from neurlang.pipeline import disk_cache
 from neurlang.programs import PROGRAMS, NamedProgram
-from neurlang.runtime.call import native_entry_available
+from neurlang.runtime.objects import native_entry_available
 
 # Families of features that decide which code is made; the processor lists hundreds.
 NOTABLE = tuple(

@@ -44,9 +44,9 @@ from neurlang.runtime.call import (
     call_program,
     entry_symbols,
     make_entry,
-    native_entry_available,
 )
 from neurlang.runtime.memory import available, empty, is_pooled
+from neurlang.runtime.objects import native_entry_available
 
 SCALAR_KINDS: dict[type, Kind] = {float: "float", int: "int", bool: "bool"}
 RELEASE_WORK = 1 << 16  # bytes of arguments and results from which a call gives up the GIL

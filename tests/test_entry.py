@@ -16,9 +16,10 @@ from neurlang.codegen.entry import ENTRY, write_entry
 from neurlang.codegen.writer import Module
 from neurlang.runtime import call
 from neurlang.runtime.call import EntrySignature, flat
+from neurlang.runtime.objects import native_entry_available
 
 pytestmark = pytest.mark.skipif(
-    not call.native_entry_available(), reason="objects of this Python are laid out differently"
+    not native_entry_available(), reason="objects of this Python are laid out differently"
 )
 
 LLVM_TYPE = {"float32": "float", "float64": "double", "int64": "i64", "int8": "i8"}

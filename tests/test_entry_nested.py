@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import neurlang as nl
-from neurlang.runtime.call import native_entry_available
+from neurlang.runtime.objects import native_entry_available
 
 pytestmark = pytest.mark.skipif(
     not native_entry_available(), reason="objects of this Python are laid out differently"

@@ -509,8 +509,6 @@ import ctypes, sys, threading, time
 import numpy
 from neurlang.codegen import pool
 from neurlang.codegen.compile import compile_object, link_object
-from neurlang.codegen.pool_text import MOST_DOUBT
-from neurlang.runtime.call import call_program
 
 library = link_object(compile_object('''{bodies}'''), ["count"],
                       {{"neurlang_parallel": pool.parallel_address()}})
