@@ -210,16 +210,14 @@ def entry_signature(
     keywords: tuple[int, ...] = (),
     bounds: tuple[tuple[int, int, int], ...] = (),
 ) -> EntrySignature | None:
-    """The native entry for these leaves; None where this Python has none, and for other orders of
-    axes: a program reads those transposed, and an array of that shape must not be taken for one."""
+    """The native entry for these leaves; None where this Python has none."""
     if not native_entry_available() or not graph.outputs:
         return None
-    if any(spec.order is not None for spec in specs):
-        return None
     inputs = []
-    for spec, param in zip(specs, graph.params):
+    for spec in specs:
         kind: Kind = "array" if spec.scalar is None else SCALAR_KINDS[spec.scalar]
-        inputs.append((str(param.dtype), param.shape, kind))
+        inputs.append((str(spec.dtype), spec.shape, kind))
+    orders = [(place, spec.order) for place, spec in enumerate(specs) if spec.order is not None]
     outputs = tuple((str(node.dtype), node.shape) for node in graph.outputs)
     pooled = available() and any(is_pooled(node.shape, node.dtype) for node in graph.outputs)
     traffic = sum(node.type.nbytes for node in (*graph.params, *graph.outputs))
@@ -232,6 +230,7 @@ def entry_signature(
         arguments,
         keywords,
         bounds,
+        tuple(orders),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import threading
 from collections import OrderedDict, namedtuple
@@ -211,6 +212,35 @@ def test_scalars_of_numpy(dtype: str) -> None:
     assert counted(function) == 3
     other_dtype = np.float64(3) if dtype != "f8" else np.float32(3)
     assert same(function(other_dtype, two), (other_dtype, [other_dtype, two]))
+
+
+def in_order(shape: tuple[int, ...], order: tuple[int, ...]) -> Any:
+    """An array that is contiguous along its axes in this order, the slowest first."""
+    values = np.arange(np.prod(shape), dtype=np.float32)
+    return values.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (3, 3, 3), (1, 3, 4), (4, 3, 1), (1, 1, 2)])
+def test_orders_of_axes(shape: tuple[int, ...]) -> None:
+    """Each order of the axes is a program; no array is taken for one of another order."""
+    function = nl.jit(lambda x, y: [x * 2 + y, x - y[::-1]])
+    arrays = [in_order(shape, order) for order in itertools.permutations(range(3))]
+    arrays += [np.zeros((*shape[:2], 2 * shape[2]), "f4")[..., ::2], np.zeros(shape, "f4")[::-1]]
+    arrays += [np.broadcast_to(np.float32(7), shape), np.zeros(shape, "f8").T.T]
+    for _ in range(3):
+        for x, y in itertools.product(arrays, arrays):
+            found, expected = function(x, y), [x * 2 + y, x - y[::-1]]
+            assert all(map(np.array_equal, found, expected))
+
+
+def test_transposed_arguments_are_native() -> None:
+    function = nl.jit(lambda x, p: x @ p[0], cache=False)
+    x, y = in_order((3, 4), (1, 0)), in_order((4, 2), (1, 0))
+    for calls in range(3):
+        np.testing.assert_allclose(function(x, [y]), x @ y)
+        assert counted(function) == calls
+    np.testing.assert_allclose(function(np.ascontiguousarray(x), [y]), x @ y)
+    assert counted(function) == 2
 
 
 def test_references() -> None:

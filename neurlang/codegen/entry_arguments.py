@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 
 import numpy as np
@@ -204,23 +204,33 @@ class Arguments:
         self.guard_type(argument, "neurlang_ndarray")
         dimensions = self.field(argument, ArrayHeader.dimensions.offset, "i32")
         flags = self.field(argument, ArrayHeader.flags.offset, "i32")
-        needed = constant(C_CONTIGUOUS | ALIGNED, "i32")
+        order = dict(self.signature.orders).get(self.stored)
+        needed = constant(ALIGNED if order else C_CONTIGUOUS | ALIGNED, "i32")
         same_rank = writer.icmp("eq", dimensions, constant(len(shape), "i32"))
         plain = writer.icmp("eq", writer.and_(flags, needed), needed)
         self.guard(writer.and_(same_rank, plain))
         self.guard_dtype(self.field(argument, ArrayHeader.dtype.offset, "ptr"), dtype)
         if shape:
-            extents = self.field(argument, ArrayHeader.shape.offset, "ptr")
-            sizes = (
-                writer.load(writer.offset(extents, axis, "i64"), "i64")
-                for axis in range(len(shape))
-            )
-            same = [
-                writer.icmp("eq", size, constant(extent, "i64"))
-                for size, extent in zip(sizes, shape)
-            ]
-            self.guard(reduce(writer.and_, same))
+            self.guard_numbers(argument, ArrayHeader.shape.offset, dict(enumerate(shape)))
+        if order:
+            step, strides = np.dtype(dtype).itemsize, {}
+            for axis in reversed(order):
+                if shape[axis] > 1:  # the stride of a single element is any
+                    strides[axis] = step
+                step *= shape[axis]
+            self.guard_numbers(argument, ArrayHeader.strides.offset, strides)
         return self.field(argument, ArrayHeader.data.offset, "ptr")
+
+    def guard_numbers(self, array: Value, field: int, wanted: Mapping[int, int]) -> None:
+        """What an array's header says of its axes, its sizes or strides."""
+        writer = self.writer
+        numbers = self.field(array, field, "ptr")
+        found = {axis: writer.load(writer.offset(numbers, axis, "i64"), "i64") for axis in wanted}
+        same = [
+            writer.icmp("eq", found[axis], constant(number, "i64"))
+            for axis, number in wanted.items()
+        ]
+        self.guard(reduce(writer.and_, same))
 
     def guard_dtype(self, descriptor: Value, dtype: str) -> None:
         """NumPy keeps one descriptor of a dtype, but what was unpickled brings its own."""

@@ -106,12 +106,14 @@ class EntrySignature:
 
     `arguments` are those of a call, whose leaves are the inputs, the last of them by name: with the
     objects of the numbers `keywords`. None stands for one argument an input. `result` is what the
-    outputs are put into. `bounds` are (input, least, most) of Python integers. `pooled` says that
-    large outputs come from the pool of `runtime.memory`.
+    outputs are put into. `bounds` are (input, least, most) of Python integers. `orders` are (input,
+    axes) of arrays that are contiguous along their axes in this order, the slowest first. `pooled`
+    says that large outputs come from the pool of `runtime.memory`.
 
     An input is (dtype name, shape, kind): kind "array" is exactly an ndarray of that dtype and
-    shape, C-contiguous, aligned, in native byte order; "float", "int" and "bool" are exactly
-    Python's, and the program reads them as f64, i64 and i8. An output is (dtype name, shape).
+    shape, C-contiguous unless `orders` has it, aligned, in native byte order; "float", "int" and
+    "bool" are exactly Python's, and the program reads them as f64, i64 and i8. An output is (dtype
+    name, shape).
     """
 
     inputs: tuple[tuple[str, Shape, Kind], ...]
@@ -122,6 +124,7 @@ class EntrySignature:
     arguments: tuple[Nested, ...] | None = None
     keywords: tuple[int, ...] = ()
     bounds: tuple[tuple[int, int, int], ...] = ()
+    orders: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if leaves_of(self.result) != len(self.outputs):
