@@ -33,6 +33,7 @@ from neurlang.pipeline import (
     disk_cache,
     dump,
     generate,
+    identity,
     load_code,
     optimize,
     store_code,
@@ -60,9 +61,9 @@ class Executable:
         code: Code,
         graph: Graph,
         entry: EntrySignature | None,
-        threads: int,
         dispatcher: Callable[..., Any] | None = None,
         objects: Sequence[Any] = (),
+        threads: int = 1,
     ) -> None:
         pool().admit(threads)
         self.failures = code.failures
@@ -191,7 +192,7 @@ def _library_address() -> int:
 
 # making executables
 
-_shared: OrderedDict[str, Executable] = OrderedDict()
+_shared: OrderedDict[Any, Executable] = OrderedDict()
 _codes: OrderedDict[str, Code] = OrderedDict()
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a child is not to wait for a thread that it does not have
@@ -288,12 +289,13 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
         results = interpret(graph, *values)
         return results if isinstance(results, tuple) else (results,)
     # what is to be dumped must be compiled for it, once
-    key = f"{cache_key(graph, target, None)} {settings.get('dump')} {settings.get('dump_dir')}"
+    options = tuple(map(settings.get, ("bisect", "dump", "dump_dir")))
+    key = (identity(graph), target, options)
     with _lock:
         found = _shared.get(key)
         if found is None:
             code = compile_graph(graph, target, None)
-            found = _shared[key] = Executable(code, graph, None, target.threads)
+            found = _shared[key] = Executable(code, graph, None, threads=target.threads)
             while len(_shared) > KEPT:
                 _shared.popitem(last=False)
     results = found.run(*(np.require(value, None, ("C", "A")) for value in values))

@@ -83,7 +83,7 @@ class Specialization:
             threads = self.target.threads
             dispatcher = self.dispatch if self.native else None
             built = backend().Executable(
-                code, traced.graph, entry, threads, dispatcher, objects.objects
+                code, traced.graph, entry, dispatcher, objects.objects, threads
             )
             self.executable = built
             return True
