@@ -28,6 +28,7 @@ entry:
 idle:
   %seen = phi i32 [ 0, %entry ], [ %epoch, %rest ]
   call void @wait_for_change(ptr $epoch, i32 %seen, ptr $sleepers)
+  call void @make_room()  ; first: whoever joins late takes the number of one who would help
   %ticket = load atomic i64, ptr $ticket acquire, align 8
   %upper = lshr i64 %ticket, 32
   %epoch = trunc i64 %upper to i32
@@ -35,7 +36,6 @@ idle:
   %late = icmp eq i32 %left, 0
   br i1 %late, label %rest, label %join
 join:
-  call void @make_room()
   %before = atomicrmw add ptr $joined, i32 1 monotonic
   %number = add i32 %before, 1
   %worker = zext i32 %number to i64
