@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import timeit
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -57,15 +58,42 @@ def row(*cells: str) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
+Point = namedtuple("Point", "x y")
+
+
+def cases() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]:
+    """Calls that do next to nothing: the function, its arguments."""
+    a, small, square = ones(16), np.ones(16, "int8"), ones(4, 8)
+    four = {name: ones(16) for name in "wbuv"}
+    return {
+        "`a + b`": (lambda a, b: a + b, (a, a), {}),
+        "`a + b, c * d`": (lambda a, b, c, d: (a + b, c * d), (a, a, a, a), {}),
+        "`a * s`, s a Python float": (lambda a, s: a * s, (a, 2.0), {}),
+        "`a + n`, a int8, n a Python int": (lambda a, n: a + n, (small, 2), {}),
+        "`a * s`, s a float32 scalar": (lambda a, s: a * s, (a, np.float32(2)), {}),
+        "`a * s`, s by name": (lambda a, s: a * s, (a,), {"s": 2.0}),
+        "`a.sum()`": (lambda a: a.sum(), (a,), {}),
+        "a dict of 4 arrays": (lambda p: p["w"] + p["b"] * p["u"] - p["v"], (four,), {}),
+        "the same, a dict of 4 as result": (lambda p: {k: p[k] * 2 for k in p}, (four,), {}),
+        "a named tuple, and one as result": (lambda p: Point(p.y, p.x), (Point(a, a),), {}),
+        "a transposed array": (lambda a: a * 2, (square.T,), {}),
+        "an array with strides": (lambda a: a * 2, (square[:, ::2],), {}),
+    }
+
+
 def calls() -> None:
-    """What a call costs besides its work."""
+    """What a call costs besides its work; the lambda that makes it is taken off."""
     a = ones(16)
-    add = nl.jit(lambda x, y: x + y, cache=False)
-    add(a, a)
-    row("call of f(a, b) on 16 floats", "ns")
-    row("numpy.add", f"{best(lambda: np.add(a, a)) * 1e9:.0f}")
-    row("jitted a + b", f"{best(lambda: add(a, a)) * 1e9:.0f}")
-    row("a Python function that returns None", f"{best(lambda: None) * 1e9:.0f}")
+    empty = best(lambda: None)
+    row("call on 16 floats", "ns")
+    row("`numpy.add`", f"{(best(lambda: np.add(a, a)) - empty) * 1e9:.0f}")
+    for name, (function, args, kwargs) in cases().items():
+        jitted = nl.jit(function, cache=False)
+        if kwargs:
+            taken = best(lambda f=jitted, a=args[0], s=kwargs["s"]: f(a, s=s))
+        else:
+            taken = best(lambda f=jitted, args=args: f(*args))
+        row(name, f"{(taken - empty) * 1e9:.0f}")
 
 
 def first() -> None:

@@ -16,7 +16,7 @@ from neurlang.codegen.machine import Machine, host_machine
 from neurlang.codegen.pool import disk_cache, memory, pool
 from neurlang.jit import JitFunction
 from neurlang.programs import PROGRAMS, NamedProgram
-from neurlang.runtime.call import native_entry_available
+from neurlang.runtime.objects import native_entry_available
 
 # Families of features that decide which code is made; the processor lists hundreds.
 NOTABLE = tuple(

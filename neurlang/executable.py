@@ -19,7 +19,7 @@ from neurlang import settings
 from neurlang.codegen.compile import Library, link_object
 from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import ENTRY, RELEASE, RUN
-from neurlang.codegen.pool import address, disk_cache, memory, pool
+from neurlang.codegen.pool import address, call_address, disk_cache, memory, pool
 from neurlang.codegen.program import EXPORTS
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
@@ -32,20 +32,21 @@ from neurlang.pipeline import (
     current_target,
     dump,
     generate,
+    identity,
     load_code,
     optimize,
     store_code,
 )
-from neurlang.runtime.call import call_program, native_entry_available
+from neurlang.runtime.call import call_program
 from neurlang.runtime.entry import (
     EntryMiss,
     EntrySignature,
     Kind,
-    Result,
-    entry_table,
-    make_entry,
+    Nested,
 )
+from neurlang.runtime.entry_table import calls_of, entry_table, make_entry
 from neurlang.runtime.memory import empty
+from neurlang.runtime.objects import native_entry_available
 
 SCALAR_KINDS: dict[type, Kind] = {float: "float", int: "int", bool: "bool"}
 RELEASE_WORK = 1 << 16  # bytes of arguments and results from which a call gives up the GIL
@@ -59,8 +60,9 @@ class Executable:
         code: Code,
         graph: Graph,
         entry: EntrySignature | None,
-        threads: int,
         dispatcher: Callable[..., Any] | None = None,
+        objects: Sequence[Any] = (),
+        threads: int = 1,
     ) -> None:
         pool().admit(threads)
         self.failures = code.failures
@@ -78,14 +80,28 @@ class Executable:
         for position, array in enumerate(self.captured):
             cells[position] = array.ctypes.data
         self.address = self.library["program"]
+        self.objects = objects
+        self.tables: list[Any] = []  # of the two entries
         self.entry: Callable[..., Any] | None = None
+        self.attempt: Callable[..., Any] | None = None  # the same; EntryMiss for other arguments
         if entry is not None:
-            told, handler = dispatcher or self.refuse, 0
-            if self.memory is not None:
-                handler = id(self.memory.handler)
-            table = entry_table(entry, self.address, told, handler)
-            self.entry = make_entry(address(ENTRY), table, told)
+            handler = 0 if self.memory is None else id(self.memory.handler)
+            self.entry, self.attempt = (
+                self._entry(entry, told, handler) for told in (dispatcher or _refuse, _refuse)
+            )
         weakref.finalize(self, _release, self.library)
+
+    def _entry(
+        self, entry: EntrySignature, dispatcher: Callable[..., Any], handler: int
+    ) -> Callable[..., Any]:
+        table = entry_table(entry, self.address, dispatcher, self.objects, handler)
+        self.tables.append(table)
+        return make_entry(address(ENTRY), table, dispatcher)
+
+    @property
+    def calls(self) -> int:
+        """How many calls the entries have answered."""
+        return sum(map(calls_of, self.tables))
 
     def run(self, *leaves: Any) -> Any:
         """Call without the native entry: one array, or a tuple of them."""
@@ -93,15 +109,12 @@ class Executable:
         inputs = [_as_memory(leaf) for leaf in leaves]
         outputs = [empty(type.shape, type.dtype, self.memory) for type in self.types]
         pointers = [array.ctypes.data for array in (*inputs, *outputs)]
-        status = call_program(address(RUN), self.address, pointers)
+        caller = call_address()
+        status = call_program(caller or address(RUN), self.address, pointers, caller is not None)
         if status:
             self.fail(status)
         results = tuple(array if array.ndim else array[()] for array in outputs)
         return results[0] if len(results) == 1 else results
-
-    def refuse(self, *leaves: Any) -> Any:
-        """What the native entry does with leaves that it does not take, unless told otherwise."""
-        raise EntryMiss
 
     def fail(self, status: int) -> None:
         """Raise what a program's status says."""
@@ -110,6 +123,10 @@ class Executable:
         if status == OUT_OF_MEMORY:
             raise MemoryError("a compiled program could not allocate memory")
         raise self.failures[status - FIRST_FAILURE].error()
+
+
+def _refuse(*args: Any, **kwargs: Any) -> Any:
+    raise EntryMiss
 
 
 def _release(library: Library) -> None:
@@ -184,7 +201,7 @@ def _library_address() -> int:
 
 # making executables
 
-_shared: OrderedDict[str, Executable] = OrderedDict()
+_shared: OrderedDict[Any, Executable] = OrderedDict()
 _codes: OrderedDict[str, Code] = OrderedDict()
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a child is not to wait for a thread that it does not have
@@ -196,21 +213,33 @@ counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
 
 
 def entry_signature(
-    specs: Sequence[LeafSpec], graph: Graph, result: Result
+    specs: Sequence[LeafSpec],
+    graph: Graph,
+    result: Nested,
+    arguments: tuple[Nested, ...] | None = None,
+    keywords: tuple[int, ...] = (),
+    bounds: tuple[tuple[int, int, int], ...] = (),
 ) -> EntrySignature | None:
-    """The native entry for these leaves; None where this Python has none, and for other orders of
-    axes: a program reads those transposed, and an array of that shape must not be taken for one."""
+    """The native entry for these leaves; None where this Python has none."""
     if not native_entry_available() or not graph.outputs:
         return None
-    if any(spec.order is not None for spec in specs):
-        return None
     inputs = []
-    for spec, param in zip(specs, graph.params):
+    for spec in specs:
         kind: Kind = "array" if spec.scalar is None else SCALAR_KINDS[spec.scalar]
-        inputs.append((str(param.dtype), param.shape, kind))
+        inputs.append((str(spec.dtype), spec.shape, kind))
+    orders = [(place, spec.order) for place, spec in enumerate(specs) if spec.order is not None]
     outputs = tuple((str(node.dtype), node.shape) for node in graph.outputs)
     traffic = sum(node.type.nbytes for node in (*graph.params, *graph.outputs))
-    return EntrySignature(tuple(inputs), outputs, result, traffic >= RELEASE_WORK)
+    return EntrySignature(
+        tuple(inputs),
+        outputs,
+        result,
+        traffic >= RELEASE_WORK,
+        arguments,
+        keywords,
+        bounds,
+        tuple(orders),
+    )
 
 
 def compile_graph(graph: Graph, target: Target, use_disk: bool = True) -> Code:
@@ -265,12 +294,13 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
         results = interpret(graph, *values)
         return results if isinstance(results, tuple) else (results,)
     # what is to be dumped must be compiled for it, once
-    key = f"{cache_key(graph, target)} {settings.get('dump')} {settings.get('dump_dir')}"
+    options = tuple(map(settings.get, ("bisect", "dump", "dump_dir")))
+    key = (identity(graph), target, options)
     with _lock:
         found = _shared.get(key)
         if found is None:
             code = compile_graph(graph, target)
-            found = _shared[key] = Executable(code, graph, None, target.threads)
+            found = _shared[key] = Executable(code, graph, None, threads=target.threads)
             while len(_shared) > KEPT:
                 _shared.popitem(last=False)
     results = found.run(*(np.require(value, None, ("C", "A")) for value in values))

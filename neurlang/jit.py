@@ -45,6 +45,9 @@ __all__ = [
 ]
 
 
+MOST_RECENT = 4  # programs whose native entries are tried before a call is taken apart
+
+
 def _run_lazily(graph: Graph) -> tuple[Any, ...]:
     results: tuple[Any, ...] = backend().run_graph(graph)
     return results
@@ -79,7 +82,11 @@ if hasattr(os, "register_at_fork"):
 class JitFunction:
     """A function that is compiled once for every signature it is called with."""
 
-    __slots__ = ("__dict__", "__weakref__", "calls", "entry")  # every call reads the last two
+    # A call reads `__call__` of the class, which is this slot, and so runs what stands in it:
+    # `_dispatch`, or the native entry of the latest program, with no Python in between.
+    __slots__ = ("__call__", "__dict__", "__weakref__")
+
+    __call__: Callable[..., Any]
 
     def __init__(
         self,
@@ -104,16 +111,10 @@ class JitFunction:
         self.lock = threading.Lock()
         self.programs: dict[Any, Specialization] = {}
         self.latest: dict[Any, Specialization] = {}  # by structure, the last one run
-        self.entry: Callable[..., Any] = self._dispatch  # for calls without overrides
-        self.calls = 0
-        self.unusual = 0  # calls that are no hits
+        self.recent: tuple[Specialization, ...] = ()  # those with native entries, the last first
+        self.__call__ = self._dispatch
+        self.hits = 0  # of calls that no native entry answered: these count themselves
         functions.add(self)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.calls += 1
-        if kwargs or contexts.entered:
-            return self._dispatch(*args, **kwargs)
-        return self.entry(*args)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else BoundFunction(self, instance)
@@ -125,20 +126,33 @@ class JitFunction:
         return self.__qualname__  # found by its name in its module, as functions are
 
     def _dispatch(self, *args: Any, **kwargs: Any) -> Any:
-        """The whole way: find the program for the arguments, make it where there is none."""
-        self.unusual += 1
+        """Find the program for the arguments, make it where there is none."""
+        return self._answer(args, kwargs, None)
+
+    def _answer(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Specialization | None
+    ) -> Any:
+        """The whole way, for a call that the entry of the program `missed` has handed on."""
+        if not contexts.entered and current_trace() is None:
+            for program in self.recent:
+                if program is missed or program.executable is None:
+                    continue
+                assert program.executable.attempt is not None
+                try:
+                    results = program.executable.attempt(*args, **kwargs)
+                except EntryMiss:
+                    continue
+                self._remember(program)
+                return results
         call = self.binder.bind(args, kwargs)
         if current_trace() is not None:
             return self.__wrapped__(*args, **kwargs)
         latest = None if in_force() else self.latest.get(call.key())
         if latest is not None:
             try:
-                results = latest.run_again(call.leaves)
+                return latest.run_again(call.leaves)
             except EntryMiss:
                 pass  # other leaves; or a failure, which is looked into below
-            else:
-                self.unusual -= 1
-                return results
         return self._find_and_run(call)
 
     def _find_and_run(self, call: Call) -> Any:
@@ -148,16 +162,21 @@ class JitFunction:
             return program.interpret(call.leaves)
         built = program.build()
         if not built:  # counted in a statement without a call: no other thread runs in between
-            self.unusual -= 1
+            self.hits += 1
         if not in_force():
             self._remember(program)
         return program.run(call.leaves)
 
     def _remember(self, program: Specialization) -> None:
-        if program.entry is not None:
-            self.entry = program.entry
-        elif program.executable is not None and program.executable.entry is not None:
+        """The next call tries this program first."""
+        if program.executable is None or program.executable.entry is None:
+            return
+        if not program.native:
             self.latest[program.call.key()] = program
+            return
+        others = [other for other in self.recent if other is not program]
+        self.recent = (program, *others[: MOST_RECENT - 1])
+        self.__call__ = program.executable.entry
 
     def _program(self, call: Call) -> Specialization:
         """The program for a call, traced."""
@@ -237,20 +256,23 @@ class JitFunction:
 
         The calls are approximate where Python has no GIL and threads call at once.
         """
-        made = sum(program.executable is not None for program in self.programs.values())
-        return CacheInfo(self.calls - self.unusual, made, len(self.programs))
+        programs = list(self.programs.values())
+        linked = [program.executable for program in programs if program.executable is not None]
+        hits = self.hits + sum(executable.calls for executable in linked)
+        return CacheInfo(hits, len(linked), len(programs))
 
     def forget_latest(self) -> None:
         """Choose among the programs anew: the next call may want another one than the last."""
         with self.lock:
             self.latest.clear()
-            self.entry = self._dispatch
+            self.recent = ()
+            self.__call__ = self._dispatch
 
     def cache_clear(self) -> None:
         """Forget this function's programs."""
         with self.lock:
             self.programs.clear()
-            self.calls = self.unusual = 0
+            self.hits = 0
         self.forget_latest()
 
 

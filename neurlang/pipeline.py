@@ -234,10 +234,14 @@ def cache_key(traced: Graph, target: Target) -> str:
         np.__version__,
         sys.implementation.cache_tag or "",
     ]
-    # A program that can fail names the lines where it does; other programs are shared.
+    return content_key(*versions, *target.texts(), *identity(traced))
+
+
+def identity(traced: Graph) -> tuple[str, str]:
+    """What tells a graph from others: a program that can fail names the lines where it does, other
+    programs are shared."""
     places = [str((n.where.file, n.where.line)) for n in traced.nodes if n.where and can_fail(n)]
-    text = graph_text(traced, sources=False)
-    return content_key(*versions, *target.texts(), text, "\n".join(places))
+    return graph_text(traced, sources=False), "\n".join(places)
 
 
 def load_code(cache: DiskCache, key: str) -> Code | None:

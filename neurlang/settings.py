@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from neurlang.errors import OptionError
+from neurlang.runtime.entry import detour
 from neurlang.runtime.threads import MOST_THREADS
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
@@ -201,15 +202,19 @@ def options(**values: Any) -> AbstractContextManager[None]:
 class Contexts:
     """How many `options` blocks are entered, in any thread: with none, calls take no detour."""
 
-    __slots__ = ("entered", "lock")
+    __slots__ = ("lock",)
 
     def __init__(self) -> None:
-        self.entered = 0
         self.lock = threading.Lock()
+
+    @property
+    def entered(self) -> int:
+        """The number that native entries look at."""
+        return detour.value
 
     def count(self, change: int) -> None:
         with self.lock:
-            self.entered += change
+            detour.value += change
 
 
 contexts = Contexts()

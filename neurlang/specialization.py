@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurlang import settings
+from neurlang.frontend.narrowing import Narrowed
 from neurlang.frontend.signature import Call, LeafSpec, normalized, trace_function
 from neurlang.frontend.signature import Traced as TracedCall
-from neurlang.frontend.tree import Structure, flatten, unflatten
+from neurlang.frontend.tree import unflatten
 from neurlang.ir.interpret import interpret
+from neurlang.nesting import Nesting
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.fold_constants import LARGEST
+from neurlang.runtime.entry import flat
 
 if TYPE_CHECKING:
     from neurlang.executable import Executable
@@ -42,8 +45,7 @@ class Specialization:
         self.target = backend().current_target(owner.threads, owner.fast_math)
         self.traced: TracedCall | None = None
         self.executable: Executable | None = None
-        self.entry: Callable[..., Any] | None = None  # where it may be called without unpacking
-        self.natural = False  # whether the native entry returns what the function does
+        self.native = False  # whether the native entry takes and returns what the function does
 
     def trace(self) -> TracedCall:
         owner = self.owner
@@ -52,21 +54,17 @@ class Specialization:
             self.traced = replace(traced, graph=capture_constants(traced.graph, LARGEST))
         return self.traced
 
-    def result_kind(self) -> str:
-        """What the native entry returns: one array, or all of them as a tuple or list."""
+    def entry_parts(self, objects: Nesting) -> dict[str, Any] | None:
+        """What the native entry takes and returns; None where Python has to help."""
         assert self.traced is not None
-        structure = self.traced.structure
-        if structure == _LEAF:
-            return "single"
-        count = len(self.traced.graph.outputs)
-        if count and structure == _flat_structure(list, count):
-            return "list"
-        return "tuple"
-
-    def positional(self) -> bool:
-        """Whether a call's arguments are the leaves themselves, in order."""
-        count = len(self.specs)
-        return not self.call.static and self.call.structure == _argument_structure(count)
+        if self.call.by_parameter or any(n.graph is not None for n in self.traced.narrowed):
+            return None
+        called, result = objects.call(self.call.structure), objects.nest(self.traced.structure)
+        if called is None or result is None:
+            return None
+        arguments, keywords = called
+        bounds = tuple(map(_bound, self.traced.narrowed))
+        return {"result": result, "arguments": arguments, "keywords": keywords, "bounds": bounds}
 
     def build(self) -> bool:
         """Compile, or take what the caches have; one thread does (True), the others wait."""
@@ -76,16 +74,17 @@ class Specialization:
             if self.executable is not None:
                 return False
             traced = self.trace()
-            kind = self.result_kind()
-            entry = backend().entry_signature(self.specs, traced.graph, kind)
+            objects = Nesting()
+            parts = self.entry_parts(objects)
+            self.native = parts is not None
+            flat_result = {"result": flat("tuple", len(traced.graph.outputs))}
+            entry = backend().entry_signature(self.specs, traced.graph, **(parts or flat_result))
             code = backend().compile_graph(traced.graph, self.target, self.owner.use_disk)
-            count = len(traced.graph.outputs)
-            self.natural = kind != "tuple" or traced.structure == _flat_structure(tuple, count)
-            flat = self.positional() and self.natural and not traced.narrowed
-            dispatcher = self.dispatch if flat else None
             threads = self.target.threads
-            built = backend().Executable(code, traced.graph, entry, threads, dispatcher)
-            self.entry = built.entry if flat else None
+            dispatcher = self.dispatch if self.native else None
+            built = backend().Executable(
+                code, traced.graph, entry, dispatcher, objects.objects, threads
+            )
             self.executable = built
             return True
 
@@ -95,7 +94,7 @@ class Specialization:
         A method of the program: whoever is inside the entry holds it, so that the code stays linked
         when the function forgets the program meanwhile.
         """
-        return self.owner._dispatch(*args, **kwargs)
+        return self.owner._answer(args, kwargs, self)
 
     def run_again(self, leaves: Sequence[Any]) -> Any:
         """Call with leaves that may be of this signature; EntryMiss where they are not."""
@@ -103,7 +102,7 @@ class Specialization:
         assert self.executable.entry is not None
         results = self.executable.entry(*leaves)
         self.traced.check(leaves)  # now that they are known to be of this signature
-        return results if self.natural else unflatten(self.traced.structure, results)
+        return unflatten(self.traced.structure, results)
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """Call with leaves of this signature."""
@@ -129,18 +128,7 @@ class Specialization:
         return unflatten(traced.structure, results)
 
 
-def _structure_of(tree: Any) -> Structure:
-    return flatten(tree)[1]
-
-
-_LEAF = _structure_of(0)
-
-
-@lru_cache(maxsize=256)
-def _flat_structure(kind: type, count: int) -> Structure:
-    return _structure_of(kind([0] * count))
-
-
-@lru_cache(maxsize=256)
-def _argument_structure(count: int) -> Structure:
-    return _structure_of(((0,) * count, {}))
+def _bound(narrowed: Narrowed) -> tuple[int, int, int]:
+    """The input, and what it may be: the entry reads integers of 64 bits."""
+    info = np.iinfo(narrowed.dtype)
+    return narrowed.positions[0], int(info.min), min(int(info.max), 2**63 - 1)

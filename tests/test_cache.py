@@ -139,7 +139,7 @@ def test_options_of_one_thread_are_not_those_of_another() -> None:
     function(X)
     function(X)
     assert compiled() == before + 1
-    assert function.entry != function._dispatch
+    assert function.__call__ != function._dispatch
     done.set()
     thread.join()
 

@@ -15,10 +15,12 @@ from neurlang.codegen.compile import compile_object, link_object
 from neurlang.codegen.entry import ENTRY, RUN, entry_text
 from neurlang.codegen.pool import address
 from neurlang.runtime import call
-from neurlang.runtime.entry import EntrySignature, entry_symbols, entry_table, make_entry
+from neurlang.runtime.entry import EntrySignature, flat
+from neurlang.runtime.entry_table import entry_symbols, entry_table, make_entry
+from neurlang.runtime.objects import native_entry_available
 
 pytestmark = pytest.mark.skipif(
-    not call.native_entry_available(), reason="objects of this Python are laid out differently"
+    not native_entry_available(), reason="objects of this Python are laid out differently"
 )
 
 LLVM_TYPE = {"float32": "float", "float64": "double", "int64": "i64", "int8": "i8"}
@@ -250,7 +252,7 @@ def test_references(add):
 
 SCALARS = (("float64", (), "float"), ("int64", (), "int"), ("bool", (), "bool"))
 SCALAR_SIGNATURE = EntrySignature(
-    SCALARS, (("float64", ()), ("int64", ()), ("bool", (1,))), "tuple"
+    SCALARS, (("float64", ()), ("int64", ()), ("bool", (1,))), flat("tuple", 3)
 )
 
 
@@ -291,7 +293,10 @@ def test_other_scalars_go_to_the_dispatcher(scalars, arguments):
 @pytest.mark.parametrize("result", ["tuple", "list"])
 def test_several_results(result):
     signature = EntrySignature(
-        ((F32, (4,), "array"),), ((F32, (1,)), (F32, ()), (F32, ())), result, release_gil=True
+        ((F32, (4,), "array"),),
+        ((F32, (1,)), (F32, ()), (F32, ())),
+        flat(result, 3),
+        release_gil=True,
     )
     moves = copy_program((0, 1, "float"), (0, 2, "float"), (0, 3, "float"))
     compiled = Compiled(signature, moves)
@@ -311,17 +316,17 @@ def test_several_results(result):
 
 
 def test_no_results():
-    compiled = Compiled(EntrySignature((), (), "tuple"), failing_program(0))
+    compiled = Compiled(EntrySignature((), (), flat("tuple", 0)), failing_program(0))
     assert compiled.entry() == ()
-    with pytest.raises(ValueError, match="single"):
-        EntrySignature((), (), "single")
+    with pytest.raises(ValueError, match="does not hold 0 outputs"):
+        EntrySignature((), ())
 
 
 @pytest.mark.parametrize("result", ["tuple", "list"])
 @pytest.mark.parametrize("release_gil", [False, True])
 def test_a_program_out_of_memory(result, release_gil):
     outputs = ((F32, (3,)), (F32, ()), ("int8", (2,)))
-    signature = EntrySignature(((F32, (4,), "array"),), outputs, result, release_gil)
+    signature = EntrySignature(((F32, (4,), "array"),), outputs, flat(result, 3), release_gil)
     compiled = Compiled(signature, failing_program())
     a = np.zeros(4, np.float32)
     watched = (a, a.dtype, np.dtype("int8"))
@@ -335,7 +340,7 @@ def test_a_program_out_of_memory(result, release_gil):
 @pytest.mark.parametrize("release_gil", [False, True])
 def test_the_dispatcher_answers_other_failures(release_gil):
     outputs = ((F32, (3,)), ("int8", ()))
-    signature = EntrySignature(((F32, (4,), "array"),), outputs, "tuple", release_gil)
+    signature = EntrySignature(((F32, (4,), "array"),), outputs, flat("tuple", 2), release_gil)
     compiled = Compiled(signature, failing_program(2))
     a = np.zeros(4, np.float32)
     watched = (a, a.dtype, np.dtype("int8"))
@@ -351,7 +356,7 @@ def test_an_output_that_cannot_be_allocated(position):
     shapes = [(3,), (5,), (2, 2)]
     shapes[position] = (1 << 45, 1 << 10)
     signature = EntrySignature(
-        ((F32, (4,), "array"),), tuple((F32, shape) for shape in shapes), "tuple"
+        ((F32, (4,), "array"),), tuple((F32, shape) for shape in shapes), flat("tuple", 3)
     )
     compiled = Compiled(signature, failing_program(0))
     a = np.zeros(4, np.float32)

@@ -40,6 +40,7 @@ LEVELS = {
     "pipeline": 7,
     "executable": 7,
     "stages": 7,
+    "nesting": 7,
     "specialization": 7,
     "jit": 7,
     "__main__": 9,

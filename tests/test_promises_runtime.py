@@ -306,6 +306,49 @@ def test_an_exception_in_a_library_step_is_the_callers() -> None:
     np.testing.assert_array_equal(sort(x), expected)
 
 
+class Interrupted(Exception):
+    """What the handler of a signal raises."""
+
+
+def pairs(x: Any) -> Any:
+    """10^11 terms: only an exception ends it in the time of a test."""
+    first = np.abs(x[:, None] - x).sum(axis=1)
+    return first / first.max(), np.cumsum(first)
+
+
+WAYS_TO_CALL: dict[str, Callable[[Any], Any]] = {
+    "entry": lambda x: nl.jit(pairs),
+    "structure": lambda x: lambda x: nl.jit(lambda p: {"y": pairs(p["x"])})({"x": x}),
+    "other layout": lambda x: lambda x: nl.jit(pairs)(np.stack([x, x], 1)[:, 0]),
+    "lazy": lambda x: lambda x: np.asarray(pairs(nl.asarray(x))[0]),
+}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals of POSIX")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("way", list(WAYS_TO_CALL))
+def test_a_signal_stops_a_kernel(way: str, threads: int) -> None:
+    def stop(number: int, frame: Any) -> None:
+        raise Interrupted
+
+    x = np.random.default_rng(0).standard_normal(300_000).astype(np.float32)
+    with nl.options(threads=threads):
+        call = WAYS_TO_CALL[way](x)
+        before = signal.signal(signal.SIGALRM, stop)
+        count = sys.getrefcount(x)
+        try:
+            for delay in (0.3, 0.31):  # the first one compiles as well
+                with pytest.raises(Interrupted):
+                    signal.setitimer(signal.ITIMER_REAL, delay)
+                    call(x)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert call(x[:5]) is not None
+        gc.collect()
+        assert sys.getrefcount(x) == count
+
+
 def test_what_llvm_rejects_is_an_error_and_nothing_else() -> None:
     """The module is closed before the context that owns it, whichever step fails."""
     body = "br label %a\na:\n  %x = add i32 %y, 1\n  %y = add i32 1, 1\n  ret void"

@@ -30,7 +30,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> None:
 def threads_of(function: Any) -> int:
     """The number that a call's program was made for: the largest in its machine code's module."""
     text = function.lower(X).as_text("llvm")
-    calls = [line for line in text.splitlines() if "call void @neurlang_parallel" in line]
+    calls = [line for line in text.splitlines() if "call i32 @neurlang_parallel" in line]
     (limit,) = {line.rsplit("i64 ", 1)[1].rstrip(")") for line in calls}
     return int(limit)
 

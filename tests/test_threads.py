@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -16,15 +17,19 @@ import pytest
 
 from neurlang.codegen import pool as native
 from neurlang.codegen.compile import compile_object, link_object
+from neurlang.codegen.pool_text import MOST_DOUBT
+from neurlang.runtime.call import call_program
 
 # count: adds 1 to context[index].
 # occupy: context is {taken flags[64], clashes}; counts a clash if its worker's flag is taken.
 # meet: waits, not for ever, until two bodies run; context is {arrived, met}.
 # nest: context is a table of rows of 8; runs `count` over row `index`.
 # multiply: meets, then stores context[0] * context[1] in context[2 + worker].
+# doze: as `count`, and stays for a millisecond; index 0 sends SIGALRM. `doze_program` runs it 200
+# times, serially or not.
 # nothing: costs nothing; `repeat` runs it many times, to measure a call.
 BODIES = """
-declare void @neurlang_parallel(ptr, ptr, i64, i64)
+declare i32 @neurlang_parallel(ptr, ptr, i64, i64)
 declare i32 @sched_yield()
 
 define void @count(ptr %context, i64 %index, i64 %worker) {
@@ -75,7 +80,7 @@ done:
 
 define void @nest(ptr %context, i64 %index, i64 %worker) {
   %row = getelementptr [8 x i32], ptr %context, i64 %index
-  call void @neurlang_parallel(ptr @count, ptr %row, i64 8, i64 4)
+  call i32 @neurlang_parallel(ptr @count, ptr %row, i64 8, i64 4)
   ret void
 }
 
@@ -93,6 +98,33 @@ entry:
   ret void
 }
 
+declare i32 @getpid()
+declare i32 @kill(i32, i32)
+declare i32 @usleep(i32)
+
+define void @doze(ptr %context, i64 %index, i64 %worker) {
+entry:
+  call void @count(ptr %context, i64 %index, i64 %worker)
+  %first = icmp eq i64 %index, 0
+  br i1 %first, label %signal, label %stay
+signal:
+  %process = call i32 @getpid()
+  call i32 @kill(i32 %process, i32 SIGALRM)
+  br label %stay
+stay:
+  call i32 @usleep(i32 1000)
+  ret void
+}
+
+define i32 @doze_program(ptr %arguments) {
+  %second = getelementptr ptr, ptr %arguments, i64 1
+  %context = load ptr, ptr %arguments
+  %number = load ptr, ptr %second
+  %limit = load i64, ptr %number
+  %stopped = call i32 @neurlang_parallel(ptr @doze, ptr %context, i64 200, i64 %limit)
+  ret i32 %stopped
+}
+
 define void @nothing(ptr %context, i64 %index, i64 %worker) {
   ret void
 }
@@ -103,7 +135,7 @@ entry:
   br label %call
 call:
   %turn = phi i64 [ 0, %entry ], [ %next, %call ]
-  call void @neurlang_parallel(ptr @nothing, ptr null, i64 2, i64 %limit)
+  call i32 @neurlang_parallel(ptr @nothing, ptr null, i64 2, i64 %limit)
   %next = add i64 %turn, 1
   %more = icmp ult i64 %next, %most
   br i1 %more, label %call, label %done
@@ -112,10 +144,11 @@ done:
 }
 """
 
+BODIES = BODIES.replace("SIGALRM", str(int(getattr(signal, "SIGALRM", 0))))
 KEPT = []  # code that workers live in
 PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 PARALLEL = PROTOTYPE(native.address("neurlang_parallel"))
-NAMES = ["count", "occupy", "meet", "multiply", "nest", "repeat"]
+NAMES = ["count", "doze_program", "occupy", "meet", "multiply", "nest", "repeat"]
 LIBRARY = link_object(
     compile_object(BODIES), NAMES, {"neurlang_parallel": native.address("neurlang_parallel")}
 )
@@ -263,6 +296,114 @@ def test_a_call_does_not_wait_for_workers_that_never_run():
     native.set_threads(4)
     assert counts_are_right(100, 4)
     assert in_child(call_without_workers)
+
+
+@threaded
+def test_workers_that_come_too_late_are_woken_less_often():
+    """A call that waits for nobody is not slowed down by waking them; who helps is trusted again.
+    The child's only worker sleeps for ever: it is one that the system never runs."""
+
+    def call_without_workers() -> bool:
+        state = native.pool()._state
+        state.workers = state.sleepers = 1
+        found = []
+        for _ in range(3 * MOST_DOUBT):
+            if not counts_are_right(100, 2):
+                return False
+            found.append((state.failures, state.doubt))
+        in_doubt = sum(doubt < failures for failures, doubt in found)
+        failures = [failures for failures, _ in found]
+        # a call that the system interrupts for long wakes in spite of doubt, and fails again
+        return (
+            failures == sorted(failures)
+            and set(failures) <= {2**n - 1 for n in range(1, 7)}
+            and failures[0] == 1
+            and failures[-1] == MOST_DOUBT
+            and in_doubt > MOST_DOUBT
+        )
+
+    native.set_threads(2)
+    assert in_child(call_without_workers)
+    state = native.pool()._state
+    state.failures = state.doubt = MOST_DOUBT
+    assert any(workers_meet() for _ in range(100))  # two indices are too few to wait with
+    assert (state.failures, state.doubt) == (0, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux's affinity")
+def test_workers_keep_to_the_cores_of_the_process():
+    """One that was woken on its caller's core leaves it; then it may use all cores again."""
+
+    def all_may_use(cores: set[int]) -> bool:
+        for _ in range(1000):  # one may be on its way just now
+            tasks = [int(task) for task in os.listdir("/proc/self/task")]
+            if all(os.sched_getaffinity(task) == cores for task in tasks):
+                return True
+            time.sleep(0.001)
+        return False
+
+    def right() -> bool:
+        return counts_are_right(100, 3, rounds=3000) and all_may_use(mine)
+
+    def right_on_one_core() -> bool:
+        os.sched_setaffinity(0, {min(mine)})
+        return counts_are_right(100, 3, rounds=3000) and all_may_use({min(mine)})
+
+    native.set_threads(3)
+    mine = os.sched_getaffinity(0)
+    assert in_child(right)
+    assert in_child(right_on_one_core)
+
+
+@threaded
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_signal_stops_a_call(limit):
+    """If its handler raises; the exception comes out, and later calls are whole again."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(number, frame):
+        raise Stopped
+
+    def doze() -> int:
+        pointers = [cells.ctypes.data, limits.ctypes.data]
+        return call_program(native.call_address(), LIBRARY["doze_program"], pointers, True)
+
+    native.set_threads(2)
+    cells, limits = np.zeros(200, np.int32), np.array([limit])
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        with pytest.raises(Stopped):
+            doze()
+        ran = int(cells.sum())
+        assert 0 < ran < 200 and (cells[:ran] == 1).all()
+        signal.signal(signal.SIGALRM, lambda number, frame: None)
+        cells[:] = 0
+        assert doze() == 0 and (cells == 1).all()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert counts_are_right(100, limit, 10)
+
+
+@threaded
+def test_other_threads_than_the_main_one_handle_no_signals():
+    def call() -> None:
+        limits = np.array([2])
+        pointers = [cells.ctypes.data, limits.ctypes.data]
+        answers.append(call_program(native.call_address(), LIBRARY["doze_program"], pointers, True))
+
+    native.set_threads(2)
+    cells, answers = np.zeros(200, np.int32), []
+    calls = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: calls.append(number))
+    try:
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert answers == [0] and (cells == 1).all() and calls == [signal.SIGALRM]
 
 
 @threaded

@@ -52,6 +52,7 @@ from neurlang.ir.types import BOOL, DType
 STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2
 OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 RAISED = (1 << 31) - 1  # a library step raised a Python exception
+STOPPED = RAISED - 1  # a signal's handler did, and the exception is the thread's
 Place = tuple[Register, tuple[int, ...]]
 
 
@@ -314,7 +315,13 @@ class _Function:
             constant(claims, "i64"),
             constant(shared.threads, "i64"),
         ]
-        writer.call_void("neurlang_parallel", arguments)
+        stopped = writer.call("neurlang_parallel", "i32", arguments)
+        leave, go_on = writer.label("leave"), writer.label("go_on")
+        writer.branch_if(writer.icmp("ne", stopped, constant(0, "i32")), leave, go_on)
+        writer.start_block(leave)
+        writer.store(constant(STOPPED, "i64"), self.status)
+        writer.ret()
+        writer.start_block(go_on)
 
     # indices and memory
 

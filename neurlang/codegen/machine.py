@@ -90,16 +90,21 @@ def _cache_size(level: int, otherwise: int) -> int:
 
 def available_cores() -> int:
     """Cores this process may run on: affinity, then the control group's quota."""
-    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, _quota() or cores)
+
+
+@lru_cache(maxsize=1)
+def _quota() -> int | None:
+    """Cores that the control group grants, rounded up; None where it grants all."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, -(-int(quota) // int(period))))
+        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
     except (OSError, ValueError):
-        pass  # no control group: the affinity stands
-    return cores
+        return None  # no control group: the affinity stands
 
 
 @lru_cache(maxsize=1)

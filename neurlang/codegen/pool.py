@@ -9,6 +9,9 @@ a thread that the system does not run delays a call only by an index that it has
 
 A call is serial when it is small, when another one has the pool, and inside a body: there, too,
 the pool is taken.
+
+Between two indices, Python's main thread looks for signals, 40 times a second. Where the handler of
+one raises an exception, Ctrl-C's say, no further index is run, and the call returns 1 instead of 0.
 """
 
 from __future__ import annotations
@@ -21,11 +24,13 @@ from neurlang.codegen.compile import Library, compile_object, compiler_versions,
 from neurlang.codegen.entry import ENTRY, RELEASE, RUN, entry_text, run_text
 from neurlang.codegen.machine import host_machine
 from neurlang.codegen.memory_text import EXPORTS, memory_text
-from neurlang.codegen.pool_text import Parking, best_parking, pool_text
+from neurlang.codegen.parking_text import Parking, best_parking
+from neurlang.codegen.pool_text import pool_text
 from neurlang.runtime.cache import DiskCache, content_key, open_cache
-from neurlang.runtime.call import native_entry_available
-from neurlang.runtime.entry import entry_symbols
+from neurlang.runtime.call import signal_symbols
+from neurlang.runtime.entry_table import entry_symbols
 from neurlang.runtime.memory import Memory, available, physical_memory
+from neurlang.runtime.objects import native_entry_available
 from neurlang.runtime.threads import Pool
 
 POOL_SHARE = 16  # of the machine's memory one part in so many
@@ -89,6 +94,11 @@ def address(name: str) -> int:
     return _shared().library[name]
 
 
+def call_address() -> int | None:
+    """The address of `neurlang_call`, by which Python runs programs that listen to signals."""
+    return _shared().library.addresses.get("neurlang_call")
+
+
 def start(threads: int | None = None) -> None:
     """Hire the workers now; `threads` as for `set_threads`."""
     if threads is not None:
@@ -108,17 +118,20 @@ def thread_count() -> int:
 
 def compile_pools(parking: Parking) -> Shared:
     """New pools, and their code, which must be kept for ever once they have been used."""
+    signals = signal_symbols()
     names = ["neurlang_parallel"]
     if parking != "none":
         names += ["neurlang_start_workers", "neurlang_pool"]
     entries, large = [RUN, RELEASE], EXPORTS if available() else ()
-    texts, symbols = [pool_text(parking), run_text(host_machine())], {}
+    if signals and parking != "none":
+        entries.append("neurlang_call")
+    texts, symbols = [pool_text(parking, bool(signals)), run_text(host_machine())], signals
     if large:
         texts.append(memory_text())
     if native_entry_available():
         entries.append(ENTRY)
         texts.append(entry_text())
-        symbols = entry_symbols()
+        symbols = symbols | entry_symbols()
     library = link_object(_object(_joined(texts)), [*names, *entries, *large], symbols)
     workers = Pool([library[name] for name in names], parking)
     workers.set_threads(settings.get("threads") or host_machine().cores)

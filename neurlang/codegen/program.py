@@ -1,8 +1,9 @@
 """A program as one LLVM module: its kernels, and the function that runs them in order.
 
-`program(arguments)` takes an array of pointers, inputs first, then outputs. It returns 0, 1 where
-memory ran out, or 1 + the number of a Check that failed. Temporaries and scratch lie in one
-workspace, which the program keeps from call to call (`workspace` is exported, for who frees it); a
+`program(arguments)` takes an array of pointers, inputs first, then outputs. It returns 0; 1 where
+memory ran out; 1 + the number of a Check that failed; or STOPPED or RAISED after an exception of
+Python's. Temporaries and scratch lie in one workspace, which the program keeps from call to call
+(`workspace` is exported, for who frees it); a
 call that finds it in use takes another.
 """
 
@@ -12,12 +13,13 @@ from neurlang.codegen.emit import (
     FIRST_BUFFER,
     OUT_OF_MEMORY,
     STATUS,
+    STOPPED,
     WORKSPACE,
     emit_kernel,
 )
 from neurlang.codegen.machine import Machine
 from neurlang.codegen.writer import Module, Value, Writer, constant
-from neurlang.ir.loops import Buffer, Kernel
+from neurlang.ir.loops import Buffer, For, Kernel
 from neurlang.ir.scratch import scratch_of
 from neurlang.ir.steps import LibraryCall, Repeat, Step
 from neurlang.ir.types import SHORT
@@ -64,8 +66,13 @@ class _Main:
         self._fill(context, STATUS, status)
         if self.size:
             self._fill(context, WORKSPACE, writer.offset(workspace, self.scratch_start))
+        leave = writer.label("leave")
         for step in self.program.steps:
             self._step(step, context, status)
+            if can_stop(step):
+                self._leave_if_stopped(status, leave)
+        writer.branch(leave)
+        writer.start_block(leave)
         self._return_workspace(workspace)
         writer.ret(writer.trunc(writer.load(status, "i64"), "i32"))
         writer.finish()
@@ -128,9 +135,24 @@ class _Main:
             name = step.of if isinstance(step, Repeat) else step.name
             self.writer.line(f"call void @{name}({context})")
 
+    def _leave_if_stopped(self, status: Value, leave: str) -> None:
+        """What follows a step that an exception ended would read what is not there."""
+        writer = self.writer
+        go_on = writer.label("go_on")
+        stopped = writer.icmp("sge", writer.load(status, "i64"), constant(STOPPED, "i64"))
+        writer.branch_if(stopped, leave, go_on)
+        writer.start_block(go_on)
+
     def _text(self, text: str) -> Value:
         """A C string constant."""
         return self.module.constant_array("i8", [*text.encode(), 0])
+
+
+def can_stop(step: Step) -> bool:
+    """Whether an exception of Python's may end a step: a library step, or one with threads."""
+    if not isinstance(step, Kernel):
+        return True
+    return any(isinstance(part, For) and part.kind == "parallel" for part in step.body)
 
 
 def library_text(call: LibraryCall) -> str:

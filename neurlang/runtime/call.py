@@ -1,126 +1,46 @@
-"""How Python's and NumPy's objects lie in memory, and programs called by ctypes."""
+"""How Python calls a compiled program without the native entry, and how programs call Python."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-C_CONTIGUOUS = 0x0001
-ALIGNED = 0x0100
-
-_TYPE_SLOT = 2  # in the table that NumPy publishes in `__multiarray_api.h`
-
-
-class ObjectHeader(ctypes.Structure):
-    """Where every Python object begins, in builds with a GIL."""
-
-    _fields_ = [("references", ctypes.c_ssize_t), ("type", ctypes.c_void_p)]
+_SIGNAL_FUNCTIONS = (
+    "PyErr_CheckSignals",
+    "PyEval_RestoreThread",
+    "PyEval_SaveThread",
+    "PyGILState_Ensure",
+    "PyGILState_Release",
+)
 
 
-class FloatHeader(ctypes.Structure):
-    """A Python float."""
-
-    _fields_ = [("object", ObjectHeader), ("value", ctypes.c_double)]
-
-
-class ArrayHeader(ctypes.Structure):
-    """The fields of an ndarray that NumPy's headers show to extension modules."""
-
-    _fields_ = [
-        ("object", ObjectHeader),
-        ("data", ctypes.c_void_p),
-        ("dimensions", ctypes.c_int),
-        ("shape", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("strides", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("base", ctypes.c_void_p),
-        ("dtype", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-    ]
+def python_function(name: str) -> int:
+    """The address of a function of Python's C interface."""
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
 
 
-class DescriptorHeader(ctypes.Structure):
-    """A NumPy dtype's instance. Its class is one for each dtype, whatever the byte order."""
-
-    _fields_ = [
-        ("object", ObjectHeader),
-        ("scalar", ctypes.c_void_p),
-        ("kind", ctypes.c_char),
-        ("letter", ctypes.c_char),
-        ("byte_order", ctypes.c_char),
-    ]
+def signal_symbols() -> dict[str, int]:
+    """The functions by which a running program asks Python for signals; none but in CPython."""
+    if sys.implementation.name != "cpython":
+        return {}
+    return {name: python_function(name) for name in _SIGNAL_FUNCTIONS}
 
 
-@lru_cache(maxsize=1)
-def native_entry_available() -> bool:
-    """Whether Python's and NumPy's objects lie in memory as the native entry reads them.
-
-    False on PyPy and on free-threaded builds, where they do not.
-    """
-    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return False
-    if object.__basicsize__ != ctypes.sizeof(ObjectHeader) or ctypes.sizeof(ctypes.c_void_p) != 8:
-        return False
-    fraction = 4.0 / 7.0
-    known = np.arange(15, dtype=np.float32).reshape(3, 5)
-    bytes_ = known.view(np.uint8).reshape(-1)
-    unaligned = bytes_[1:57].view(np.float64)
-    swapped = known.astype(known.dtype.newbyteorder())
-    arrays = (known, known.T, known[:, ::2], unaligned, swapped, bytes_)
-    return (
-        numpy_function(_TYPE_SLOT) == id(np.ndarray)
-        and FloatHeader.from_address(id(fraction)).value == fraction
-        and all(_header_tells(array) for array in arrays)
-    )
-
-
-def _header_tells(array: np.ndarray[Any, Any]) -> bool:
-    """Whether ArrayHeader, read from the array's memory, agrees with its Python attributes."""
-    header = ArrayHeader.from_address(id(array))
-    descriptor = DescriptorHeader.from_address(id(array.dtype))
-    return (
-        header.object.type == id(np.ndarray)
-        and header.data == array.ctypes.data
-        and header.dimensions == array.ndim
-        and tuple(header.shape[: array.ndim]) == array.shape
-        and tuple(header.strides[: array.ndim]) == array.strides
-        and header.dtype == id(array.dtype)
-        and descriptor.object.type == id(type(array.dtype))
-        and descriptor.byte_order == array.dtype.byteorder.encode()
-        and bool(header.flags & C_CONTIGUOUS) == array.flags.c_contiguous
-        and bool(header.flags & ALIGNED) == array.flags.aligned
-    )
-
-
-@lru_cache(maxsize=1)
-def _numpy_table() -> Any:
-    """NumPy's table of C functions and types."""
-    capsule = np._core._multiarray_umath._ARRAY_API  # type: ignore[attr-defined]
-    get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-        ("PyCapsule_GetPointer", ctypes.pythonapi)
-    )
-    return ctypes.cast(get_pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
-
-
-def numpy_function(slot: int) -> int:
-    """The address of a function in the table that NumPy publishes."""
-    return int(_numpy_table()[slot])
-
-
-def call_program(run: int, program: int, pointers: Sequence[int]) -> int:
+def call_program(run: int, program: int, pointers: Sequence[int], listens: bool = False) -> int:
     """Run a program on data pointers, inputs first; 1 means out of memory.
 
-    `run` is the address of `neurlang_run`. The GIL is released. This is the way for layouts and
+    `run` is the address of `neurlang_run`, or of `neurlang_call`, which `listens`: what a signal's
+    handler raises meanwhile is raised here. Both release the GIL. This is the way for layouts and
     builds that the native entry refuses.
     """
-    return int(_runner(run)(program, (ctypes.c_void_p * len(pointers))(*pointers)))
+    return int(_runner(run, listens)(program, (ctypes.c_void_p * len(pointers))(*pointers)))
 
 
-@lru_cache(maxsize=1)
-def _runner(address: int) -> Callable[..., Any]:
-    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(address)
+@lru_cache(maxsize=4)
+def _runner(address: int, listens: bool) -> Callable[..., Any]:
+    # The second kind of function keeps the GIL, and ctypes looks for an exception after it.
+    kind = ctypes.PYFUNCTYPE if listens else ctypes.CFUNCTYPE
+    return kind(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(address)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.runtime.call import numpy_function
+from neurlang.runtime.objects import numpy_function
 
 POOLED = 1 << 18  # bytes from which a result comes from the pool: below, malloc reuses memory well
 ALIGNMENT = 64  # of the data of pooled results: a cache line, and the longest vector

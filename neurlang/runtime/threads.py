@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Sequence
 
 MOST_THREADS = 1024
@@ -23,31 +24,38 @@ class PoolState(ctypes.Structure):
     """
 
     _fields_ = [
-        # the running call
+        # the running call; `home` is the core that its caller runs on
         ("ticket", ctypes.c_uint64),
         ("body", _Pointer),
         ("context", _Pointer),
         ("count", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
         ("joined", _Word),
-        ("_call_padding", ctypes.c_char * (_LINE - 44)),
+        ("home", _Word),
+        ("_call_padding", ctypes.c_char * (_LINE - 48)),
         # indices that workers have finished; whether the caller sleeps until there are more
         ("finished", _Word),
         ("waiting", _Word),
         ("_finish_padding", ctypes.c_char * (_LINE - 8)),
-        # parked workers; whether a call runs; living workers;
-        # whether the mutex and the condition variable are initialised
+        # parked workers; whether a call runs; living workers; whether the mutex and the condition
+        # variable are initialised; calls that wake workers late, and how many those became at last
         ("sleepers", _Word),
         ("busy", _Word),
         ("workers", _Word),
         ("prepared", _Word),
-        ("_staff_padding", ctypes.c_char * (_LINE - 16)),
+        ("doubt", _Word),
+        ("failures", _Word),
+        ("_staff_padding", ctypes.c_char * (_LINE - 24)),
         # only where workers park on a condition variable
         ("mutex", ctypes.c_char * _LINE),
         ("condition", ctypes.c_char * _LINE),
-        # what a fork keeps: how many threads a call may have, its caller included
+        # what a fork keeps: how many threads a call may have, its caller included;
+        # Python's main thread, and the time at which it looks for signals again
         ("wanted", _Word),
-        ("_setting_padding", ctypes.c_char * (_LINE - 4)),
+        ("_main_padding", ctypes.c_char * 4),
+        ("main", ctypes.c_uint64),
+        ("deadline", ctypes.c_int64),
+        ("_setting_padding", ctypes.c_char * (_LINE - 24)),
     ]
 
 
@@ -67,6 +75,7 @@ class Pool:
         if len(addresses) == 3:
             self._start_address = addresses[1]
             self._state = PoolState.from_address(addresses[2])
+            self._state.main = threading.main_thread().ident or 0
 
     @property
     def threads(self) -> int:
@@ -117,3 +126,4 @@ class Pool:
         # No worker lives in the child, and a call that another thread made will not end here.
         if self._state is not None:
             ctypes.memset(ctypes.addressof(self._state), 0, PoolState.wanted.offset)
+            self._state.main = threading.get_ident()  # the thread that forked is the child's only

@@ -1,0 +1,270 @@
+"""What the native entry does with the arguments of a call: guards, and where their data lie."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from neurlang.codegen.writer import Module, Value, Writer, constant
+from neurlang.runtime.entry_table import ANY_STRIDE, READS, EntryTable, ReadRecord
+from neurlang.runtime.objects import (
+    ArrayHeader,
+    DescriptorHeader,
+    FloatHeader,
+    ItemsHeader,
+    ObjectHeader,
+    ScalarHeader,
+)
+
+NULL = Value("null", "ptr")
+SELF, ARGS, COUNT, NAMES = (
+    Value("%self", "ptr"),
+    Value("%args", "ptr"),
+    Value("%count", "i64"),
+    Value("%names", "ptr"),
+)
+MISS = "miss"  # the block that hands a call on
+
+
+class Arguments:
+    """Reads the arguments of a call by the table; `pointers` is what the program will receive."""
+
+    def __init__(self, module: Module, writer: Writer) -> None:
+        self.module = module
+        self.writer = writer
+        self.overflow = writer.value("alloca i32, align 4", "ptr")
+        self.cursor = writer.value("alloca [3 x i64], align 16", "ptr")  # of a dict, and its item
+        self.borrowing = writer.value("alloca i64, align 8", "ptr")
+        writer.store(constant(0, "i64"), self.borrowing)
+        self.table = self.field(SELF, ArrayHeader, "data", "ptr")
+        self.inputs, self.outputs = self.of_table("inputs"), self.of_table("outputs")
+        self.objects = writer.value(f"alloca ptr, {self.of_table('objects')}", "ptr")
+        self.slots = writer.value(f"alloca i64, {self.inputs}", "ptr")
+        self.borrowed = writer.value(f"alloca ptr, {self.inputs}", "ptr")  # held by containers
+        places = writer.add(self.inputs, self.outputs)
+        self.pointers = writer.value(f"alloca ptr, {places}", "ptr")
+
+    def read_all(self) -> None:
+        """Put the data of all leaves into `pointers`, or leave the call to the dispatcher."""
+        writer = self.writer
+        passed, keywords = self.of_table("passed"), self.of_table("keywords")
+        self.guard_equal(COUNT, writer.sub(passed, keywords))
+        self.guard_keywords(keywords)
+        with self.each(passed) as position:
+            self.store_at(self.load_at(ARGS, position), self.objects, position)
+        with self.each(self.of_table("reads")) as position:
+            self.read(self.record("first_read", ReadRecord, position))
+
+    # small things
+
+    def imported(self, symbol: str) -> Value:
+        """The address of a foreign object."""
+        self.module.declarations[symbol] = f"@{symbol} = external global i8"
+        return Value(f"@{symbol}", "ptr")
+
+    def field(
+        self, base: Value, structure: type[ctypes.Structure], name: str, type: str = "i64"
+    ) -> Value:
+        offset = getattr(structure, name).offset
+        return self.writer.load(self.writer.offset(base, offset), type)
+
+    def of_table(self, name: str, type: str = "i64") -> Value:
+        return self.field(self.table, EntryTable, name, type)
+
+    def record(self, first: str, structure: type[ctypes.Structure], position: Value) -> Value:
+        """The address of one of the records that follow each other in the table."""
+        size = constant(ctypes.sizeof(structure), "i64")
+        return self.writer.offset(self.of_table(first, "ptr"), self.writer.mul(position, size))
+
+    def load_at(self, base: Value, position: Value, type: str = "ptr") -> Value:
+        return self.writer.load(self.writer.offset(base, position, type), type)
+
+    def store_at(self, value: Value, base: Value, position: Value) -> None:
+        self.writer.store(value, self.writer.offset(base, position, value.type))
+
+    def guard(self, condition: Value) -> None:
+        """Go on if the condition holds; otherwise leave the call to the dispatcher."""
+        self.go_on_if(condition, MISS)
+
+    def guard_equal(self, found: Value, wanted: Value) -> None:
+        self.guard(self.writer.icmp("eq", found, wanted))
+
+    def go_on_if(self, condition: Value, otherwise: str) -> None:
+        here = self.writer.label("good")
+        self.writer.branch_if(condition, here, otherwise)
+        self.writer.start_block(here)
+
+    @contextmanager
+    def each(self, count: Value) -> Iterator[Value]:
+        """Run what is written inside for every position in 0..count."""
+        writer = self.writer
+        test, body, after = (writer.label(name) for name in ("test", "body", "after"))
+        before = writer.block
+        writer.branch(test)
+        writer.start_block(test)
+        position = writer.phi("i64")
+        writer.branch_if(writer.icmp("slt", position[0], count), body, after)
+        writer.start_block(body)
+        yield position[0]
+        following = writer.add(position[0], constant(1, "i64"))
+        writer.set_phi(position, [(constant(0, "i64"), before), (following, writer.block)])
+        writer.branch(test)
+        writer.start_block(after)
+
+    def switch(self, number: Value, names: Sequence[str]) -> dict[str, str]:
+        """Go on at one of several labels; a number beyond them does not occur."""
+        writer = self.writer
+        labels = {name: writer.label(name) for name in names}
+        cases = " ".join(f"i64 {n}, label %{labels[name]}" for n, name in enumerate(names))
+        writer.line(f"switch {number}, label %{MISS} [ {cases} ]")
+        return labels
+
+    # what is read
+
+    def guard_keywords(self, count: Value) -> None:
+        """The names of the last arguments are these, in this order."""
+        writer = self.writer
+        named = writer.icmp("ne", NAMES, NULL)
+        self.guard_equal(named, writer.icmp("ne", count, constant(0, "i64")))
+        with writer.when(named, "named"):
+            self.guard_equal(self.field(NAMES, ItemsHeader, "size"), count)
+            items = writer.offset(NAMES, ItemsHeader.items.offset)
+            wanted = self.of_table("names", "ptr")
+            with self.each(count) as position:
+                self.guard_name(self.load_at(items, position), self.load_at(wanted, position))
+
+    def guard_name(self, name: Value, wanted: Value) -> None:
+        """A string: mostly it is the same object, as names in a source file are."""
+        writer = self.writer
+        with writer.when(writer.icmp("ne", name, wanted), "other_name"):
+            types = (self.field(one, ObjectHeader, "type", "ptr") for one in (name, wanted))
+            self.guard_equal(*types)
+            order = writer.call("PyUnicode_Compare", "i32", (name, wanted))
+            self.guard_equal(order, constant(0, "i32"))
+
+    def read(self, record: Value) -> None:
+        """One object: a leaf, None, or a container, whose items are read later."""
+        writer = self.writer
+        found = self.load_at(self.objects, self.field(record, ReadRecord, "source"))
+        type = self.field(found, ObjectHeader, "type", "ptr")
+        is_first, is_second = (
+            writer.icmp("eq", type, self.field(record, ReadRecord, name, "ptr"))
+            for name in ("type", "scalar")
+        )
+        self.guard(writer.or_(is_first, is_second))
+        labels = self.switch(self.field(record, ReadRecord, "kind"), READS)
+        after = writer.label("read")
+        writer.start_block(labels["scalar"])
+        writer.branch_if(is_first, labels["array"], "numpy_scalar")
+        writer.start_block("numpy_scalar")
+        self.pass_pointer(record, writer.offset(found, ScalarHeader.value.offset))
+        writer.branch(after)
+        for kind in READS:
+            if kind in ("scalar", "none"):
+                continue
+            writer.start_block(labels[kind])
+            match kind:
+                case "array":
+                    self.read_array(found, record)
+                case "float" | "int" | "bool":
+                    self.read_number(kind, found, record)
+                case "dict":
+                    self.read_dict(found, record)
+                case _:
+                    self.read_items(kind, found, record)
+            writer.branch(after)
+        writer.start_block(labels["none"])  # its type has told everything
+        writer.branch(after)
+        writer.start_block(after)
+
+    def pass_pointer(self, record: Value, pointer: Value) -> None:
+        self.store_at(pointer, self.pointers, self.field(record, ReadRecord, "place"))
+
+    def read_array(self, array: Value, record: Value) -> None:
+        writer = self.writer
+        rank = self.field(record, ReadRecord, "rank")
+        dimensions = self.field(array, ArrayHeader, "dimensions", "i32")
+        flags = writer.zext(self.field(array, ArrayHeader, "flags", "i32"), "i64")
+        needed = self.field(record, ReadRecord, "flags")
+        plain = writer.icmp("eq", writer.and_(flags, needed), needed)
+        same_rank = writer.icmp("eq", writer.sext(dimensions, "i64"), rank)
+        self.guard(writer.and_(same_rank, plain))
+        self.guard_dtype(self.field(array, ArrayHeader, "dtype", "ptr"), record)
+        extents = self.field(array, ArrayHeader, "shape", "ptr")
+        wanted = self.field(record, ReadRecord, "extents", "ptr")
+        with self.each(rank) as axis:
+            self.guard_equal(*(self.load_at(base, axis, "i64") for base in (extents, wanted)))
+        strides = self.field(record, ReadRecord, "strides", "ptr")
+        with writer.when(writer.icmp("ne", strides, NULL), "ordered"):
+            self.guard_strides(self.field(array, ArrayHeader, "strides", "ptr"), strides, rank)
+        self.pass_pointer(record, self.field(array, ArrayHeader, "data", "ptr"))
+        borrowed = self.field(record, ReadRecord, "borrowed")
+        count = writer.load(self.borrowing, "i64")
+        self.store_at(array, self.borrowed, count)  # it counts only if the number grows
+        writer.store(writer.add(count, borrowed), self.borrowing)
+
+    def guard_dtype(self, descriptor: Value, record: Value) -> None:
+        """NumPy keeps one descriptor of a dtype, but what was unpickled brings its own."""
+        writer = self.writer
+        known = self.field(record, ReadRecord, "descriptor", "ptr")
+        with writer.when(writer.icmp("ne", descriptor, known), "own"):
+            type = self.field(descriptor, ObjectHeader, "type", "ptr")
+            self.guard_equal(type, self.field(record, ReadRecord, "descriptor_type", "ptr"))
+            order = self.field(descriptor, DescriptorHeader, "byte_order", "i8")
+            native = writer.trunc(self.field(record, ReadRecord, "byte_order"), "i8")
+            self.guard_equal(order, native)
+
+    def guard_strides(self, found: Value, wanted: Value, rank: Value) -> None:
+        writer = self.writer
+        with self.each(rank) as axis:
+            stride = self.load_at(wanted, axis, "i64")
+            same = writer.icmp("eq", self.load_at(found, axis, "i64"), stride)
+            self.guard(writer.or_(same, writer.icmp("eq", stride, constant(ANY_STRIDE, "i64"))))
+
+    def read_number(self, kind: str, number: Value, record: Value) -> None:
+        """A Python number as the eight bytes that the program reads, or the first of them."""
+        writer = self.writer
+        if kind == "float":
+            value = self.field(number, FloatHeader, "value", "double")
+        elif kind == "bool":
+            true = writer.icmp("eq", number, self.imported("neurlang_true"))
+            value = writer.zext(true, "i64")
+        else:
+            parts = (number, self.overflow)
+            value = writer.call("PyLong_AsLongLongAndOverflow", "i64", parts)
+            self.guard_equal(writer.load(self.overflow, "i32"), constant(0, "i32"))
+            self.guard(writer.icmp("sge", value, self.field(record, ReadRecord, "least")))
+            self.guard(writer.icmp("sle", value, self.field(record, ReadRecord, "most")))
+        slot = writer.offset(self.slots, self.field(record, ReadRecord, "place"), "i64")
+        writer.store(value, slot)
+        self.pass_pointer(record, slot)
+
+    def read_items(self, kind: str, container: Value, record: Value) -> None:
+        """The items of a tuple or list join the objects."""
+        writer = self.writer
+        size = self.field(record, ReadRecord, "size")
+        self.guard_equal(self.field(container, ItemsHeader, "size"), size)
+        items = writer.offset(container, ItemsHeader.items.offset)
+        if kind == "list":
+            items = writer.load(items, "ptr")
+        joined = self.joined(record)
+        with self.each(size) as position:
+            self.store_at(self.load_at(items, position), joined, position)
+
+    def joined(self, record: Value) -> Value:
+        """Where the items of a container stand among the objects."""
+        return self.writer.offset(self.objects, self.field(record, ReadRecord, "first"), "ptr")
+
+    def read_dict(self, container: Value, record: Value) -> None:
+        """The values of a dict whose keys are these, in this order."""
+        writer = self.writer
+        size = self.field(record, ReadRecord, "size")
+        self.guard_equal(writer.call("PyDict_Size", "i64", (container,)), size)
+        key, value = (writer.offset(self.cursor, place, "i64") for place in (1, 2))
+        writer.store(constant(0, "i64"), self.cursor)
+        names, joined = self.field(record, ReadRecord, "names", "ptr"), self.joined(record)
+        with self.each(size) as position:
+            writer.call("PyDict_Next", "i32", (container, self.cursor, key, value))
+            self.guard_name(writer.load(key, "ptr"), self.load_at(names, position))
+            self.store_at(writer.load(value, "ptr"), joined, position)

@@ -1,0 +1,147 @@
+"""How workers of the pool come and go, and what one does all its life, as LLVM IR."""
+
+from __future__ import annotations
+
+HIRING = """
+; Whether this worker is one too many: then it is no longer counted and has to end.
+define internal i1 @leave() nounwind {
+entry:
+  %workers = load atomic i32, ptr $workers monotonic, align 4
+  %wanted = load atomic i32, ptr $wanted monotonic, align 4
+  %surplus = icmp uge i32 %workers, %wanted
+  br i1 %surplus, label %resign, label %stay
+resign:
+  %fewer = sub i32 %workers, 1
+  %swap = cmpxchg ptr $workers, i32 %workers, i32 %fewer monotonic monotonic
+  %resigned = extractvalue { i32, i1 } %swap, 1
+  ret i1 %resigned
+stay:
+  ret i1 false
+}
+
+; A new thread inherits its maker's rounding and denormal modes: kernels run with the defaults.
+; A worker leaves only after it has helped: perhaps it alone was woken.
+define internal ptr @worker(ptr %unused) nounwind {
+entry:
+  call void @llvm.reset.fpenv()
+  br label %idle
+idle:
+  %seen = phi i32 [ 0, %entry ], [ %epoch, %rest ]
+  call void @wait_for_change(ptr $epoch, i32 %seen, ptr $sleepers)
+  call void @make_room()  ; first: whoever joins late takes the number of one who would help
+  %ticket = load atomic i64, ptr $ticket acquire, align 8
+  %upper = lshr i64 %ticket, 32
+  %epoch = trunc i64 %upper to i32
+  %left = trunc i64 %ticket to i32
+  %late = icmp eq i32 %left, 0
+  br i1 %late, label %rest, label %join
+join:
+  %before = atomicrmw add ptr $joined, i32 1 monotonic
+  %number = add i32 %before, 1
+  %worker = zext i32 %number to i64
+  %limit = load atomic i64, ptr $limit monotonic, align 8
+  %allowed = icmp ult i64 %worker, %limit
+  br i1 %allowed, label %work, label %rest
+work:
+  %ran = call i32 @work(i32 %epoch, i64 %worker)
+  %useless = icmp eq i32 %ran, 0
+  br i1 %useless, label %rest, label %report
+report:
+  %reported = atomicrmw add ptr $finished, i32 %ran seq_cst
+  call void @wake(ptr $finished, ptr $waiting, i32 1)
+  br label %rest
+rest:
+  %leaves = call i1 @leave()
+  br i1 %leaves, label %quit, label %idle
+quit:
+  ret ptr null
+}
+declare void @llvm.reset.fpenv()
+
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_detach(i64)
+declare i32 @pthread_sigmask(i32, ptr, ptr)
+declare i32 @sigfillset(ptr)
+declare i32 @sigdelset(ptr, i32)
+
+; Make workers until there are as many as wanted, or as many as the system gives. They leave
+; signals to the threads of the program, except those that tell of a crash.
+define internal void @hire() nounwind noinline {
+entry:
+  %thread = alloca i64
+  %mask = alloca [16 x i64]
+  %old_mask = alloca [16 x i64]
+  call i32 @sigfillset(ptr %mask)
+  $keep_crash_signals
+  call i32 @pthread_sigmask(i32 $set_mask, ptr %mask, ptr %old_mask)
+  %prepared = load atomic i32, ptr $prepared monotonic, align 4
+  %unprepared = icmp eq i32 %prepared, 0
+  br i1 %unprepared, label %prepare, label %next
+prepare:
+  $prepare
+  store atomic i32 1, ptr $prepared monotonic, align 4
+  br label %next
+next:
+  %workers = load atomic i32, ptr $workers monotonic, align 4
+  %wanted = load atomic i32, ptr $wanted monotonic, align 4
+  %threads = add i32 %workers, 1
+  %missing = icmp ult i32 %threads, %wanted
+  br i1 %missing, label %make, label %done
+make:
+  %counted = atomicrmw add ptr $workers, i32 1 monotonic
+  %error = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr null)
+  %made = icmp eq i32 %error, 0
+  br i1 %made, label %detach, label %refused
+detach:
+  %handle = load i64, ptr %thread
+  call i32 @pthread_detach(i64 %handle)
+  br label %next
+refused:
+  %uncounted = atomicrmw sub ptr $workers, i32 1 monotonic
+  store atomic i32 %threads, ptr $wanted monotonic, align 4
+  br label %done
+done:
+  call i32 @pthread_sigmask(i32 $set_mask, ptr %old_mask, ptr null)
+  ret void
+}
+
+; Take the pool, with workers in it. False when another call has it, or where no worker exists.
+define internal i1 @take() nounwind {
+entry:
+  %wanted = load atomic i32, ptr $wanted monotonic, align 4
+  %alone = icmp ult i32 %wanted, 2
+  br i1 %alone, label %no, label %try
+try:
+  %swap = cmpxchg ptr $busy, i32 0, i32 1 acquire monotonic
+  %free = extractvalue { i32, i1 } %swap, 1
+  br i1 %free, label %count, label %no
+count:
+  %workers = load atomic i32, ptr $workers monotonic, align 4
+  %threads = add i32 %workers, 1
+  %missing = icmp ult i32 %threads, %wanted
+  br i1 %missing, label %staff, label %yes
+staff:
+  call void @hire()
+  %hired = load atomic i32, ptr $workers monotonic, align 4
+  %nobody = icmp eq i32 %hired, 0
+  br i1 %nobody, label %give_back, label %yes
+give_back:
+  store atomic i32 0, ptr $busy release, align 4
+  br label %no
+no:
+  ret i1 false
+yes:
+  ret i1 true
+}
+
+define void @neurlang_start_workers() nounwind {
+entry:
+  %taken = call i1 @take()
+  br i1 %taken, label %give_back, label %done
+give_back:
+  store atomic i32 0, ptr $busy release, align 4
+  br label %done
+done:
+  ret void
+}
+"""
