@@ -37,6 +37,7 @@ from neurlang.pipeline import (
     optimize,
     store_code,
 )
+from neurlang.runtime import sorting
 from neurlang.runtime.call import call_program
 from neurlang.runtime.entry import (
     EntryMiss,
@@ -146,9 +147,10 @@ def _as_memory(leaf: Any) -> Any:
 
 # steps that NumPy does
 
-_SORTERS: dict[str, Callable[..., Any]] = {
-    "sort": lambda x: np.sort(x, axis=-1, kind="stable"),
-    "argsort": lambda x: np.argsort(x, axis=-1, kind="stable"),
+_SORTERS: dict[str, Callable[[Any, int], Any]] = {
+    "sort": lambda x, _: sorting.sort(x),
+    "argsort": lambda x, _: sorting.argsort(x),
+    "top_k": sorting.top_k,
 }
 
 
@@ -165,15 +167,16 @@ def _raise_kept() -> None:
 
 
 def _run_library(text: bytes, pointers: Any) -> int:
-    """One library step: the text is `op dtype shape`, the pointers input then output.
+    """One library step: the text is that of `codegen.program.library_text`, the pointers input then
+    output.
 
     Returns 0, or what the program is to return where memory ran out or a signal interrupted.
     """
-    op, dtype, shape = text.decode().split(" ")
+    op, dtype, shape, count = text.decode().split(" ")
     type: Type = parse_type(f"{dtype}[{shape}]")
     try:
-        result = _SORTERS[op](_view(pointers[0], type))
-        _view(pointers[1], Type(result.dtype, type.shape))[...] = result
+        result = _SORTERS[op](_view(pointers[0], type), int(count))
+        _view(pointers[1], Type(result.dtype, result.shape))[...] = result
     except MemoryError:
         return OUT_OF_MEMORY
     except BaseException as error:

@@ -156,7 +156,8 @@ def can_stop(step: Step) -> bool:
 
 
 def library_text(call: LibraryCall) -> str:
-    """What the library's side reads: `sort f32 64,100`, op, dtype and shape of the input."""
-    (source,) = call.inputs
+    """What the library's side reads: `top_k f32 64,100 10`, the op, the input's dtype and shape,
+    and the length of a row of the result."""
+    (source,), (result,) = call.inputs, call.outputs
     shape = ",".join(map(str, source.shape))
-    return f"{call.op} {SHORT[source.dtype]} {shape}"
+    return f"{call.op} {SHORT[source.dtype]} {shape} {result.shape[-1]}"

@@ -29,7 +29,6 @@ from neurlang.frontend.axes import (
     move_axis,
     normalize_axes,
     normalize_axis,
-    slice_axis,
 )
 from neurlang.frontend.indexing import take
 from neurlang.frontend.manipulation import join
@@ -143,7 +142,7 @@ def top_k(x: Operand, /, k: int, *, axis: int = -1) -> tuple[Array, Array]:
         )
     last = array.ndim - 1
     rows = move_axis(array, place, last)
-    indices = slice_axis(_descending(rows), last, 0, count)
+    indices = apply("top_k", rows, count=count)
     values = pick_in_rows(rows, indices)
     return move_axis(values, last, place), move_axis(indices, last, place)
 

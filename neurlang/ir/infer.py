@@ -211,6 +211,10 @@ def _order(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:
         raise AxisError(f"{op.name} of {source}: it has no axis")
     if op.name == "cumulative" and attrs["op"] not in CUMULATIVE:
         raise ShapeError(f"cumulative has no op {attrs['op']!r}")
+    if op.name == "top_k":
+        if not 0 <= attrs["count"] <= source.shape[-1]:
+            raise ShapeError(f"top_k of {attrs['count']} of {source}")
+        return Type(INT64, (*source.shape[:-1], attrs["count"]))
     return Type(INT64 if op.name == "argsort" else source.dtype, source.shape)
 
 

@@ -121,6 +121,13 @@ def _window(node: Node, args: Sequence[Any]) -> Any:
     return views[tuple(chosen)]
 
 
+def _top_k(node: Node, args: Sequence[Any]) -> Any:
+    """Descending and stable: the reverse of what sorts the reversed rows."""
+    (x,) = args
+    order = x.shape[-1] - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+    return order[..., : node.attrs["count"]]
+
+
 RULES: dict[str, Evaluate] = {
     "const": lambda node, args: np.broadcast_to(node.attrs["value"], node.shape),
     "iota": _iota,
@@ -140,6 +147,7 @@ RULES: dict[str, Evaluate] = {
     "update": _update,
     "sort": lambda node, args: np.sort(args[0], axis=-1, kind="stable"),
     "argsort": lambda node, args: np.argsort(args[0], axis=-1, kind="stable"),
+    "top_k": _top_k,
     "cumulative": _cumulative,
 }
 

@@ -24,6 +24,13 @@ class Repeat:
         return "\n".join([*lines, *(f"    # {note}" for note in self.notes)])
 
 
+LIBRARY = {
+    "sort": "numpy.sort({}, axis=-1)",
+    "argsort": "numpy.argsort({}, axis=-1, stable=True)",
+    "top_k": "indices of the largest, by numpy.partition({}, axis=-1)",
+}
+
+
 @dataclass(frozen=True, eq=False)
 class LibraryCall:
     """A step that NumPy does: `op` over whole buffers, in plain sight."""
@@ -35,7 +42,7 @@ class LibraryCall:
     def __str__(self) -> str:
         outputs = ", ".join(buffer.declared for buffer in self.outputs)
         inputs = ", ".join(buffer.declared for buffer in self.inputs)
-        return f"library {outputs} = numpy.{self.op}({inputs}, axis=-1)"
+        return f"library {outputs} = {LIBRARY[self.op].format(inputs)}"
 
 
 Step = Kernel | Repeat | LibraryCall

@@ -181,9 +181,9 @@ class _Lowering:
         name = f"k{number}_{first.op.removeprefix('reduce_')}"
         notes = tuple(dict.fromkeys(group.reasons))
         match group.kind:
-            case "sort" | "argsort" if not first.type.size:
+            case "sort" | "argsort" | "top_k" if not first.type.size:
                 return []
-            case "sort" | "argsort":
+            case "sort" | "argsort" | "top_k":
                 return [LibraryCall(group.kind, (self.buffers[first.args[0]],), (targets[first],))]
             case "dot":
                 body, schedule = lower_dot(group, scope, targets), "product"

@@ -41,7 +41,8 @@ SMALL_WORK = 1 << 15  # elements below which a kernel without outer axes may do 
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
 LEAST_DEPTH = 3  # where k is several loops, the innermost one has as many steps
 LEAST_COLUMNS = 8  # and the loop over columns as many
-OWN_KERNEL = ("dot", "scatter", "update", "sort", "argsort", "cumulative")
+SORTS = ("sort", "argsort", "top_k")
+OWN_KERNEL = ("dot", "scatter", "update", *SORTS, "cumulative")
 
 
 @dataclass(eq=False)
@@ -95,7 +96,7 @@ def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
             anchors.add(node)
         if not fuse and kind not in ("view", "leaf"):
             anchors.add(node)
-        if node.op in ("sort", "argsort") and node.args[0].op != "param":
+        if node.op in SORTS and node.args[0].op != "param":
             anchors.add(node.args[0])
         if node.op == "update":
             anchors.update(found for arg in node.args if (found := stored_source(arg)))

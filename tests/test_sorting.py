@@ -1,0 +1,65 @@
+"""Sorts of library steps: the oracle is NumPy's stable merge sort, which they do not use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neurlang as nl
+from neurlang.runtime import sorting
+
+GENERATOR = np.random.default_rng(0)
+DTYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
+          "float32", "float64")  # fmt: skip
+
+
+def values(dtype: str, shape: tuple[int, ...], spread: float) -> Any:
+    """Many equal elements where the spread is small; every special value among the floats."""
+    x = GENERATOR.standard_normal(shape) * spread
+    if dtype.startswith("float"):
+        x = x.astype(dtype)
+        special = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf, 5e-324], dtype)
+        places = GENERATOR.random(shape) < 0.3
+        x[places] = GENERATOR.choice(special, int(places.sum()))
+        return x
+    return np.where(GENERATOR.random(shape) < 0.1, 0, x.astype(np.int64)).astype(dtype)
+
+
+def descending(x: Any) -> Any:
+    """Stable, the largest first."""
+    return x.shape[-1] - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1,), (7,), (1000,), (3, 50), (40, 1000), (2, 3, 5), (20_000,)])
+@pytest.mark.parametrize("spread", [2.0, 1e4])
+def test_as_the_stable_sort(dtype: str, shape: tuple[int, ...], spread: float) -> None:
+    x = values(dtype, shape, spread)
+    np.testing.assert_array_equal(sorting.argsort(x), np.argsort(x, axis=-1, kind="stable"))
+    found, expected = sorting.sort(x), np.sort(x, axis=-1, kind="stable")
+    np.testing.assert_array_equal(found, expected)
+    if dtype.startswith("float"):
+        zeros = expected == 0
+        np.testing.assert_array_equal(np.signbit(found[zeros]), np.signbit(expected[zeros]))
+    for count in {0, 1, min(10, shape[-1]), shape[-1]}:
+        np.testing.assert_array_equal(sorting.top_k(x, count), descending(x)[..., :count])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32", "float64"])
+def test_compiled(dtype: str) -> None:
+    x = values(dtype, (20, 60), 3.0)
+    found, places = nl.jit(lambda x: nl.top_k(x, 5))(x)
+    np.testing.assert_array_equal(places, descending(x)[:, :5])
+    np.testing.assert_array_equal(found, np.take_along_axis(x, descending(x)[:, :5], axis=1))
+    found, places = nl.jit(lambda x: nl.top_k(x * 2, 3, axis=0))(x)
+    np.testing.assert_array_equal(places, descending((x * 2).T)[:, :3].T)
+    np.testing.assert_array_equal(nl.jit(nl.sort)(x), np.sort(x))
+    none, _ = nl.jit(lambda x: nl.top_k(x, 0))(x)
+    assert none.shape == (20, 0)
+
+
+def test_the_step_stands_in_the_loops() -> None:
+    text = nl.jit(lambda x: nl.top_k(x, 5)).inspect(np.ones((3, 9)))["loops"]
+    assert "library" in text and "numpy.partition" in text
