@@ -33,6 +33,7 @@ from neurlang.passes import GRAPH_PASSES, LOOP_PASSES, NEEDED
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.group import Plan, group
 from neurlang.passes.graph.simplify import simplify
+from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.stream import stream
@@ -166,7 +167,7 @@ def schedule(
     passes: list[Callable[[Program], Program]] = []
     for apply in LOOP_PASSES:
         on_kernel: Callable[[Kernel], Kernel]
-        if apply in (tile, transpose, distribute, vectorize):
+        if apply in (tile, transpose, accumulate, distribute, vectorize):
             on_kernel = partial(apply, machine=target.machine)
         elif apply is stream:
             on_kernel = partial(stream, machine=target.machine, aligned=target.pooled)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import DomainError, ShapeError
+from neurlang.errors import ShapeError
 from neurlang.frontend.array import Array, Operand, apply, full, origin, reshape
 from neurlang.frontend.axes import as_integer, permute
 from neurlang.frontend.contraction import same_dtype
@@ -179,7 +179,7 @@ class _Product:
         return reshape(phases, (len(self.image), self.groups * self.kernel.shape[1], *sizes))
 
     def _joined(self, axes: Sequence[Sequence[_Phases]], chosen: tuple[_Phases, ...]) -> Array:
-        """(n, groups, phases of each axis, outputs, blocks), joined along one axis after another."""
+        """(n, groups, phases of each axis, outputs, blocks), joined axis after axis."""
         if len(chosen) == len(axes):
             return self._correlated(chosen)
         parts = [self._joined(axes, (*chosen, found)) for found in axes[len(chosen)]]

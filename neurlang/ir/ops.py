@@ -208,7 +208,7 @@ OPS: dict[str, Op] = {
         _other("update", "index", 2, "a strided region replaced by another array"),
         _other("sort", "order", 1, "ascending along the last axis; NaN last"),
         _other("argsort", "order", 1, "indices that sort the last axis, stable"),
-        _other("cumulative", "order", 1, "running sum, prod, max or min along the last axis"),
+        _other("cumulative", "order", 1, "running sum, prod, max or min along an axis"),
     )
 }
 
