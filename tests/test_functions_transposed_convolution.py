@@ -1,4 +1,4 @@
-"""conv1d_transpose, conv2d_transpose, conv3d_transpose against loops that scatter, and adjointness."""
+"""Transposed convolutions against loops that scatter, exactly with integers; adjointness."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_phases_that_see_the_same_windows_are_one_product() -> None:
 
 def test_errors() -> None:
     x, w = np.ones((1, 4, 5, 5)), np.ones((4, 6, 3, 3))
-    with pytest.raises(ShapeError, match="conv2d_transpose of .* in 1 groups"):
+    with pytest.raises(ShapeError, match=r"conv2d_transpose of .* in 1 groups"):
         nl.conv2d_transpose(x, np.ones((6, 4, 3, 3)))
     with pytest.raises(ShapeError, match="in 3 groups"):
         nl.conv2d_transpose(x, w, groups=3)

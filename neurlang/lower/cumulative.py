@@ -89,7 +89,7 @@ class _Running:
 
     def _in_blocks(self, carried: Register) -> list[Statement]:
         """Rows of a square block each for itself, then what stands before each row added to it."""
-        side = choose.RUNNING_SIDE
+        side = choose.RUNNING_BLOCK
         size = side * side
         block = Buffer("block", self.node.dtype, (side, side))
         blocks = self.length // size

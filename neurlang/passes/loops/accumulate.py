@@ -146,83 +146,70 @@ def _columns(running: _Running, lanes: int) -> list[Statement]:
 
 
 class _Squares:
-    """`side` rows at once. Where rows are left, the last rows are done once more."""
+    """`side` rows at once; what fills no square goes on one element after the other."""
 
     def __init__(self, running: _Running, side: int) -> None:
         self.running = running
         self.side = side
+        self.main = running.step.trips // side * side
         register = running.register
         self.totals = Register(register.name, register.dtype, side)
         self.square = Register("square", register.dtype, side, (side,))
 
     def statements(self) -> list[Statement]:
         row = self.running.row
-        main = row.trips // self.side * self.side
-        var = Var(row.var.name, row.start, row.start + main - self.side)
-        result: list[Statement] = [
-            For(var, row.start, row.start + main, self.side, "serial", self._rows(affine(var)))
-        ]
-        if main < row.trips:
-            last = row.stop - self.side
-            var = Var(
-                row.var.name, last, last
-            )  # one trip: a loop so that its registers are its own
-            result.append(For(var, last, last + 1, 1, "serial", self._rows(affine(var))))
-        return result
+        if not self.main:
+            return [row]
 
-    def _rows(self, first: Affine) -> tuple[Statement, ...]:
-        """All steps of `side` rows."""
-        start = Let(self.totals, self.running.start.value)
+        def strip(base: Affine, height: int) -> list[Statement]:
+            first = base + row.start
+            if height < self.side:
+                return [self._plain(first, height, self.running.start.value, 0)]
+            step = self.running.step
+            var = Var(step.var.name, step.start, step.start + self.main - self.side)
+            body = self._square(first, affine(var))
+            squares = For(var, step.start, step.start + self.main, self.side, "serial", body)
+            start = Let(self.totals, self.running.start.value)
+            return [start, squares, *self._rest(first)]
 
-        def strip(base: Affine, width: int) -> list[Statement]:
-            return self._square(first, base + self.running.step.start, width)
+        return strips(row.var.name, row.trips, self.side, strip)
 
-        return (
-            start,
-            *strips(self.running.step.var.name, self.running.step.trips, self.side, strip),
-        )
-
-    def _square(self, first: Affine, base: Affine, width: int) -> list[Statement]:
-        """`width` steps: vectors along the rows, transposed, summed, and transposed back."""
-        row, step = self._var("row"), Var("s", 0, width - 1)
+    def _square(self, first: Affine, base: Affine) -> tuple[Statement, ...]:
+        """Vectors along the rows, transposed, summed, and transposed back."""
+        row, step = self._var("row"), self._var("s")
         at = (affine(step),)
         both = (Ref(self.totals), Ref(self.square, at))
         total = Apply(self.running.advance.op, both, self.totals.dtype)
-        sums = (
-            Update(self.totals, "set", total),
-            Update(self.square, "set", Ref(self.totals), at),
-        )
+        sums = (Update(self.totals, "set", total), Update(self.square, "set", Ref(self.totals), at))
         stored = {self.running.register: Ref(self.square, (affine(row),))}
-        store = self._along(row, first, base, width, [self.running.store], stored)
-        return [
-            *self._loaded(first, base, width),
+        store = self._along(row, first, base, [self.running.store], stored)
+        return (
+            *self._loaded(first, base),
             Transpose(self.square),
-            For(step, 0, width, 1, "unroll", sums),
+            For(step, 0, self.side, 1, "unroll", sums),
             Transpose(self.square),
             self._each(row, store),
-        ]
+        )
 
-    def _loaded(self, first: Affine, base: Affine, width: int) -> list[Statement]:
+    def _loaded(self, first: Affine, base: Affine) -> list[Statement]:
         """The values, a row in each vector; what is long is not written out for every row."""
         row = self._var("row")
         body = [*self.running.values, Let(self.running.register, self.running.value)]
         if choose.cost(body) * self.side <= choose.SQUARE_LIMIT:
             named = {self.running.register: Ref(self.square, (affine(row),))}
-            return [self._each(row, self._along(row, first, base, width, body, named))]
+            return [self._each(row, self._along(row, first, base, body, named))]
         scratch = Buffer("values", self.square.dtype, (self.side, self.side))
-        computed = self._along(row, first, base, width, body, {})
+        computed = self._along(row, first, base, body, {})
         last = computed.body[-1]
         assert isinstance(last, Let)
-        place = (affine(row), affine(computed.var))
-        store = Store(scratch, place, last.value)
+        store = Store(scratch, (affine(row), affine(computed.var)), last.value)
         computed = replace(computed, body=(*computed.body[:-1], store))
-        again, lane = self._var("row"), Var("lane", 0, width - 1)
+        again, lane = self._var("row"), self._var("lane")
         load = Let(self.square, Load(scratch, (affine(again), affine(lane))), (affine(again),))
-        vector = For(lane, 0, width, self.side, "vector", (load,))
         return [
             Alloc(scratch),
             For(row, 0, self.side, 1, "serial", (computed,)),
-            self._each(again, vector),
+            self._each(again, For(lane, 0, self.side, self.side, "vector", (load,))),
         ]
 
     def _along(
@@ -230,18 +217,35 @@ class _Squares:
         row: Var,
         first: Affine,
         base: Affine,
-        width: int,
         body: Sequence[Statement],
         registers: dict[Register, Ref],
     ) -> For:
         """Statements for one row of the square, its steps in the lanes."""
-        lane = Var("lane", 0, width - 1)
+        lane = self._var("lane")
         table: dict[Atom, Affine] = {
             self.running.row.var: first + affine(row),
             self.running.step.var: base + affine(lane),
         }
         moved = Rewriter(table, registers, self.side, [lane]).body(body)
-        return For(lane, 0, width, self.side, "vector", moved)
+        return For(lane, 0, self.side, self.side, "vector", moved)
+
+    def _rest(self, first: Affine) -> list[Statement]:
+        """The steps after the last square, from what it stored on."""
+        done = self.running.step.start + self.main
+        if done == self.running.step.stop:
+            return []
+        store = self.running.store
+        last = Rewriter({self.running.step.var: Affine(done - 1)}).indices(store.index)
+        return [self._plain(first, self.side, Load(store.buffer, last), self.main)]
+
+    def _plain(self, first: Affine, height: int, start: Expression, skipped: int) -> For:
+        """Rows as they were, but for the steps that are done."""
+        running = self.running
+        var = Var("row", 0, height - 1)
+        step = replace(running.step, start=running.step.start + skipped)
+        body: list[Statement] = [Let(running.register, start), *running.lets, step]
+        moved = Rewriter({running.row.var: first + affine(var)}).body(body)
+        return For(var, 0, height, 1, "serial", moved)
 
     def _each(self, row: Var, vector: For) -> For:
         return For(row, 0, self.side, 1, "unroll", (vector,))
