@@ -39,6 +39,7 @@ from neurlang.frontend.selection import *
 from neurlang.frontend.signals import *
 from neurlang.frontend.signature import ShapeDtype
 from neurlang.frontend.statistics import *
+from neurlang.frontend.transposed_convolution import *
 from neurlang.frontend.without_nan import *
 from neurlang.inspect import explain, inspect
 from neurlang.ir.interpret import interpret

@@ -32,6 +32,7 @@ from neurlang.passes import GRAPH_PASSES, LOOP_PASSES, NEEDED
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.group import Plan, group
 from neurlang.passes.graph.simplify import simplify
+from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.contract import contract
 from neurlang.passes.loops.distribute import distribute
@@ -178,7 +179,7 @@ def _on_program(apply: Callable[..., Any], target: Target) -> Callable[[Program]
         return partial(_all_steps, partial(apply, machine=target.machine))
     if apply is join_blocks:
         return partial(_all_steps, apply)
-    if apply in (tile, transpose, distribute, vectorize, prefetch):
+    if apply in (tile, transpose, accumulate, distribute, vectorize, prefetch):
         apply = partial(apply, machine=target.machine)
     elif apply is stream:
         apply = partial(apply, machine=target.machine, aligned=target.pooled)

@@ -424,7 +424,8 @@ def add_order(g: Generator) -> None:
     op = g.random.choice(("sort", "argsort", "cumulative", "cumulative"))
     source = g.any("iuf" if op == "cumulative" else "biuf", 1)
     if op == "cumulative":
-        g.add(op, [source], op=g.random.choice(list(CUMULATIVE)))
+        axis = g.random.randrange(len(source.shape))
+        g.add(op, [source], op=g.random.choice(list(CUMULATIVE)), axis=axis)
     else:
         g.add(op, [source])
 

@@ -99,7 +99,8 @@ NODES = [
     ("%0: f64[3] = cast %x dtype=2", "dtype=2 is not a dtype", None),
     ("%0: f32[3] = cumulative %x op=sum", "'sum' is no value", None),
     ("%0: f32[3] = cumulative %x op=1", "op=1 is not a text in quotes", None),
-    ('%0: f32[3] = cumulative %x op="and"', "cumulative has no op 'and'", None),
+    ('%0: f32[3] = cumulative %x op="and" axis=0', "cumulative has no op 'and'", None),
+    ('%0: f32[3] = cumulative %x op="sum" axis=1', "cumulative along axis 1 of f32[3]", None),
     ("%0: f32[5] = pad %x low=[1] high=[1] value=True", "True is no value of f32[5]", None),
 ]
 
@@ -130,7 +131,7 @@ def test_wrong_nodes(line: str, problem: str, hint: str | None) -> None:
         "    %0: u64[] = const 18446744073709551615\n    return %0",
         "    %0: bool[2] = const [True, False]\n    return %0",
         "    %0: f32[5] = pad %x low=[1] high=[1] value=-inf\n    return %0",
-        '    %0: f32[3] = cumulative %x op="sum"\n    return %0',
+        '    %0: f32[3] = cumulative %x op="sum" axis=0\n    return %0',
         "    %0: i64[2,4] = iota axis=1\n    return %0",
         "    %0: f64[3] = cast %x dtype=f64\n    return %0",
     ],

@@ -91,9 +91,9 @@ def _convolution(
     image, kernel = same_dtype((x, w))
     count = as_integer(name, "groups", groups)
     _check_channels(name, rank, image, kernel, count)
-    steps = _for_each_axis(name, "stride", stride, rank)
-    apart = _for_each_axis(name, "dilation", dilation, rank)
-    spans = [(taps - 1) * distance + 1 for taps, distance in zip(kernel.shape[2:], apart)]
+    steps = for_each_axis(name, "stride", stride, rank)
+    apart = for_each_axis(name, "dilation", dilation, rank)
+    spans = kernel_spans(kernel, apart)
     widths = _padding(name, padding, image.shape[2:], spans, steps)
     image = pad(image, ((0, 0), (0, 0), *widths))
     if not kernel.size or any(n < span for n, span in zip(image.shape[2:], spans)):
@@ -101,8 +101,14 @@ def _convolution(
             f"{name} of {image.node.type}, padding included, with {kernel.node.type}",
             hint="the kernel must have elements and fit into the image",
         )
-    inputs, outputs = kernel.shape[1], kernel.shape[0] // count
-    grouped = reshape(image, (len(image), count, inputs, *image.shape[2:]))
+    return correlate(image, kernel, steps, apart, count)
+
+
+def correlate(image: Array, kernel: Array, steps: Shape, apart: Shape, groups: int) -> Array:
+    """The cross-correlation of an image that is padded already with a kernel that fits into it."""
+    rank = len(steps)
+    inputs, outputs = kernel.shape[1], kernel.shape[0] // groups
+    grouped = reshape(image, (len(image), groups, inputs, *image.shape[2:]))
     windows = apply(
         "window",
         grouped,
@@ -172,29 +178,38 @@ def _check_channels(name: str, rank: int, image: Array, kernel: Array, groups: i
         )
 
 
-def _for_each_axis(name: str, option: str, value: Any, rank: int) -> Shape:
+def kernel_spans(kernel: Array, apart: Shape) -> Shape:
+    """The extent that a kernel covers along each axis."""
+    return tuple((taps - 1) * distance + 1 for taps, distance in zip(kernel.shape[2:], apart))
+
+
+def for_each_axis(name: str, option: str, value: Any, rank: int, least: int = 1) -> Shape:
+    """An option that is one integer, or one for each axis; DomainError for others."""
     numbers = as_integers(name, option, value)
     numbers = numbers * rank if len(numbers) == 1 else numbers
-    if len(numbers) != rank or min(numbers) < 1:
+    if len(numbers) != rank or min(numbers) < least:
+        kind = "positive integer" if least else "integer that is not negative"
         raise DomainError(
             f"{name} with {option} {value}",
-            hint=f"give one positive integer, or {rank}" if rank > 1 else "give a positive integer",
+            hint=f"give one {kind}, or {rank}" if rank > 1 else f"give one {kind}",
         )
     return tuple(numbers)
 
 
 def _padding(name: str, padding: Any, extents: Any, spans: Any, steps: Any) -> list[Any]:
     """How many zeros stand before and after each axis."""
-    if padding == "valid":
-        padding = 0
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         totals = [
             max(0, (-(-extent // step) - 1) * step + span - extent)
             for extent, span, step in zip(extents, spans, steps)
         ]
         return [(total // 2, total - total // 2) for total in totals]
-    rank = len(steps)
-    sides = np.asarray(padding)
+    return given_padding(name, padding, len(steps))
+
+
+def given_padding(name: str, padding: Any, rank: int) -> list[tuple[int, int]]:
+    """Padding that no size decides: before and after each axis; DomainError for what is none."""
+    sides = np.asarray(0 if isinstance(padding, str) and padding == "valid" else padding)
     known = sides.dtype.kind in "iu" and sides.shape in ((), (rank,), (rank, 2))
     if not known or (sides < 0).any():
         raise DomainError(

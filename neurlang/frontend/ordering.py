@@ -1,10 +1,11 @@
 """Sorting, running sums and extremes, searching sorted arrays, and counting.
 
-The primitives work along the last axis; other axes are moved there and back.
+`sort` and `argsort` work along the last axis; other axes are moved there and back.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -189,14 +190,15 @@ def _accumulate(name: str, op: str, x: Array, axis: Any) -> Array:
     """The primitive, which has no bools: those are counted as bytes 0 and 1 meanwhile."""
     if not x.ndim and axis in (0, -1):
         axis = None
-    if x.dtype != BOOL:
-        return _along_last(name, x, axis, lambda array: apply("cumulative", array, op=op))
-    extreme = {"sum": "max", "prod": "min"}.get(op, op)
-    bytes_of = cast(x, np.dtype("uint8"))
-    return cast(
-        _along_last(name, bytes_of, axis, lambda array: apply("cumulative", array, op=extreme)),
-        BOOL,
-    )
+    if x.dtype == BOOL:
+        extreme = {"sum": "max", "prod": "min"}.get(op, op)
+        return cast(_accumulate(name, extreme, cast(x, np.dtype("uint8")), axis), BOOL)
+    if axis is None:
+        return apply("cumulative", reshape(x, (x.size,)), op=op, axis=0)
+    place = normalize_axis(name, axis, x)
+    inner = x.shape[place + 1 :]
+    rows = reshape(x, (*x.shape[: place + 1], math.prod(inner))) if len(inner) > 1 else x
+    return reshape(apply("cumulative", rows, op=op, axis=place), x.shape)
 
 
 def cumulative_sum(

@@ -209,8 +209,11 @@ def _order(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:
     (source,) = types
     if source.ndim == 0:
         raise AxisError(f"{op.name} of {source}: it has no axis")
-    if op.name == "cumulative" and attrs["op"] not in CUMULATIVE:
-        raise ShapeError(f"cumulative has no op {attrs['op']!r}")
+    if op.name == "cumulative":
+        if attrs["op"] not in CUMULATIVE:
+            raise ShapeError(f"cumulative has no op {attrs['op']!r}")
+        if not 0 <= attrs["axis"] < source.ndim:
+            raise AxisError(f"cumulative along axis {attrs['axis']} of {source}")
     if op.name == "top_k":
         if not 0 <= attrs["count"] <= source.shape[-1]:
             raise ShapeError(f"top_k of {attrs['count']} of {source}")

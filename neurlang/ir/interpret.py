@@ -92,7 +92,8 @@ def _power(node: Node, args: Sequence[Any]) -> Any:
 
 
 def _cumulative(node: Node, args: Sequence[Any]) -> Any:
-    return _ACCUMULATE[CUMULATIVE[node.attrs["op"]]].accumulate(args[0], axis=-1, dtype=node.dtype)
+    accumulate = _ACCUMULATE[CUMULATIVE[node.attrs["op"]]].accumulate
+    return accumulate(args[0], axis=node.attrs["axis"], dtype=node.dtype)
 
 
 def _reduce(node: Node, args: Sequence[Any]) -> Any:

@@ -346,9 +346,9 @@ class Kernel:
     `schedule` tells the loop passes what was made before them: `rows` (innermost loops become
     vectors), `columns` (the loops around them do), `product` (three plain loops), `packed` and
     `tiles` (a product's tiles, which want their right operand packed, or have what they need),
-    `scan` (only the outer loops are free), `serial` (innermost loops become vectors, the others
-    keep their order) or `fixed` (every loop keeps its order). `final` are large outputs that no
-    later kernel reads.
+    `running` (loops that store a value they carry on), `scan` (only the outer loops are free),
+    `serial` (innermost loops become vectors, the others keep their order) or `fixed` (every loop
+    keeps its order). `final` are large outputs that no later kernel reads.
     """
 
     name: str

@@ -209,7 +209,7 @@ OPS: dict[str, Op] = {
         _other("sort", "order", 1, "ascending along the last axis; NaN last"),
         _other("argsort", "order", 1, "indices that sort the last axis, stable"),
         _other("top_k", "order", 1, "indices of the largest of each row, in descending order"),
-        _other("cumulative", "order", 1, "running sum, prod, max or min along the last axis"),
+        _other("cumulative", "order", 1, "running sum, prod, max or min along an axis"),
     )
 }
 

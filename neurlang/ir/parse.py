@@ -38,7 +38,7 @@ _ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "gather": ("axis",),
     "scatter": ("mode",),
     "update": ("start", "step"),
-    "cumulative": ("op",),
+    "cumulative": ("op", "axis"),
     **{op.name: ("axes",) for op in OPS.values() if op.kind == "reduce"},
 }
 _KINDS: Mapping[str, tuple[type, str]] = {  # of the attributes that are no lists of integers

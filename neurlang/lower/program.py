@@ -12,10 +12,10 @@ from neurlang.ir.loops import parts as parts_of
 from neurlang.ir.steps import LibraryCall, Repeat, Step
 from neurlang.ir.types import Type
 from neurlang.lower.contraction import lower_dot
+from neurlang.lower.cumulative import lower_cumulative
 from neurlang.lower.elements import Failure, Scope
 from neurlang.lower.rows import lower_rows
 from neurlang.lower.single import (
-    lower_cumulative,
     lower_scatter,
     lower_scatter_in_parts,
     lower_update,
@@ -192,7 +192,7 @@ class _Lowering:
             case "update":
                 body, schedule = lower_update(first, scope, targets[first]), "rows"
             case "cumulative":
-                body, schedule = lower_cumulative(first, scope, targets[first]), "scan"
+                body, schedule = lower_cumulative(first, scope, targets[first]), "running"
             case _:
                 body = lower_rows(group, scope, targets)
                 down = any(a.kind == "reduce" and not is_trailing(a) for a in group.anchors)

@@ -1,23 +1,17 @@
-"""Kernels of their own: running sums, scatters, updates of a region."""
+"""Kernels of their own: scatters, updates of a region."""
 
 from __future__ import annotations
 
 from neurlang.ir.access import Indices
 from neurlang.ir.graph import Node
-from neurlang.ir.identities import identity
 from neurlang.ir.loops import (
     Affine,
     Apply,
     Buffer,
-    Let,
-    Literal,
     Load,
-    Ref,
     Statement,
     Store,
-    Update,
 )
-from neurlang.ir.ops import CUMULATIVE
 from neurlang.lower.elements import Block, Scope, checked_index
 from neurlang.lower.rows import nest, outer_loops
 from neurlang.passes.loops import choose
@@ -32,25 +26,6 @@ def copy_node(node: Node, scope: Scope, target: Buffer) -> list[Statement]:
     block = Block(scope)
     (value,) = block.evaluate([(node, index)])
     return nest(loops, [*block.statements, Store(target, index, value)])
-
-
-def lower_cumulative(node: Node, scope: Scope, target: Buffer) -> list[Statement]:
-    """A running sum, product, ...: one after the other along the last axis, as NumPy does."""
-    if not node.type.size:
-        return []
-    op = CUMULATIVE[node.attrs["op"]]
-    outer, outer_nest = outer_loops([(0, size) for size in node.shape[:-1]])
-    inner, inner_nest = outer_loops([(0, node.shape[-1])], "r")
-    block = Block(scope)
-    (value,) = block.evaluate([(node.args[0], outer + inner)])
-    register = scope.register(node.dtype, "running")
-    start = Let(register, Literal(identity(op, node.dtype), node.dtype))
-    body: list[Statement] = [
-        *block.statements,
-        Update(register, op, value),
-        Store(target, outer + inner, Ref(register)),
-    ]
-    return nest(outer_nest, [start, *nest(inner_nest, body)])
 
 
 def lower_scatter(

@@ -10,6 +10,7 @@ from neurlang.passes.graph.merge_duplicates import merge_duplicates
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.graph.sink_views import sink_views
 from neurlang.passes.graph.split_long_products import split_long_products
+from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.collapse import collapse
 from neurlang.passes.loops.contract import contract
@@ -47,6 +48,7 @@ LOOP_PASSES = (
     pack,  # operands as the tiles read them
     transpose,  # what lies across, in squares of vectors
     fuse,  # pieces of rows; after what wants its loops alone
+    accumulate,  # running sums side by side; the values and stores around them are vectors then
     distribute,  # before vectors are made: it leaves a loop that must stay serial
     vectorize,
     unroll,  # vectors side by side, sums in registers

@@ -35,6 +35,7 @@ from neurlang.lower.program import lower, own_outputs
 from neurlang.passes import GRAPH_PASSES, LOOP_PASSES
 from neurlang.passes.graph.group import group
 from neurlang.passes.loops import choose
+from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.join_blocks import join_blocks
@@ -117,7 +118,7 @@ def values(kernel: Kernel, memory: Any) -> Any:
 
 
 def applied(apply: Callable[..., Any], kernel: Kernel, target: pipeline.Target) -> Kernel:
-    if apply in (tile, transpose, distribute, vectorize, prefetch):
+    if apply in (tile, transpose, accumulate, distribute, vectorize, prefetch):
         return apply(kernel, target.machine)
     if apply is stream:
         return apply(kernel, target.machine, True)

@@ -6,6 +6,7 @@ measured (docs/benchmarks.md) and depend on the machine's description alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from neurlang.ir.loops import (
     walk,
 )
 from neurlang.ir.ops import OPS
-from neurlang.ir.types import DType
+from neurlang.ir.types import DType, Shape
 
 # A sum's tree is fixed: 64 running sums, each over blocks of 16, whatever the vector width.
 TREE_WIDTH = 64
@@ -278,6 +279,23 @@ def scatter_parts(updates: int, size: int) -> int:
     if updates < SCATTER_LONG:
         return 1
     return max(1, min(SCATTER_PARTS, updates // (SCATTER_SHARE * size)))
+
+
+RUNNING_BLOCK = 16  # rows and steps of a block of running sums: fixed, for it is their order
+RUNNING_LONG = 1024  # elements of a row that is worth blocks
+RUNNING_SQUARE = 4  # rows side by side in lanes: more are no faster, and take longer to compile
+RUNNING_VECTORS = 4  # vectors of columns whose running sums go down side by side
+
+
+def runs_in_blocks(shape: Shape, axis: int) -> bool:
+    """Whether running sums are made block by block: of long rows, too few to fill a square."""
+    alone = math.prod(shape[axis + 1 :]) == 1 and math.prod(shape[:axis]) < RUNNING_SQUARE
+    return alone and shape[axis] >= RUNNING_LONG
+
+
+def running_side(rows: int, lanes: int) -> int:
+    """Rows whose running sums stand side by side in the lanes of a vector, a square of them."""
+    return min(lanes, RUNNING_SQUARE) if rows >= RUNNING_SQUARE else 1
 
 
 STREAMED = 1 << 20  # bytes of a result that is worth streaming

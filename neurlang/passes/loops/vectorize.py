@@ -50,7 +50,7 @@ def vectorize(kernel: Kernel, machine: Machine) -> Kernel:
     match kernel.schedule:
         case "columns":
             return kernel.with_body(vectorize_columns(kernel.body, machine))
-        case "rows" | "serial":
+        case "rows" | "serial" | "running":
             return kernel.with_body(_body(kernel.body, lambda body: choose.lanes(body, machine), 2))
         case "tiles":
             sums = next(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))
