@@ -17,12 +17,13 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]  # it comes without types
 import numpy as np
-from fit_coefficients import Fit, fit, one, round_to
+from fit_coefficients import Fit, fit, one, round_to, tail_of_exp
 from mpmath import mpf
 
 GRID = 150
 CANDIDATES = 400
 ATAN_STEPS = 15.99
+GELU_STEP = 25 / 64
 # Next to m = 1 and m = 2, where logarithms are small, c m - 1 shall be exact.
 SHORT_INVERSES = {0: 1.0, 1: 1.0, 14: 1 / 2, 15: 1 / 2}
 Rows = list[list[float]]
@@ -74,6 +75,25 @@ def pieces(function: Function, span: float, count: int, first: Function | None) 
     print(f"    # 2^{float(mpmath.log(worst, 2)):.1f}")
     # The exponent -1 has the biased number 126, whose lowest bits are 10.
     columns = columns[8:] + columns[:8]
+    return [list(row) for row in zip(*columns)]
+
+
+def gelu_rows(count: int) -> Rows:
+    """Values and coefficients of x Phi(-x) for x next to multiples of GELU_STEP, as `pieces`."""
+
+    def tail(x: mpf) -> mpf:
+        return mpmath.ncdf(-x)
+
+    def function(x: mpf) -> mpf:
+        return x * tail(x)
+
+    half = GELU_STEP / 2
+    first = Fit(tail, 0, half, count, lambda t: 1 / tail(t), "float", 1)
+    columns = [[0.0, *fit(first, GRID)[0]]]
+    for i in range(1, 16):
+        c = i * GELU_STEP
+        value = round_to(function(mpf(c)), "float")
+        columns.append([float(value), *fit(cell(function, c, -half, half, count), GRID)[0]])
     return [list(row) for row in zip(*columns)]
 
 
@@ -148,10 +168,18 @@ def long_power_rows() -> Rows:
     return rows
 
 
-def root_rows() -> Rows:
+def root_rows(scalar: str) -> Rows:
     """2^(j / 16) in two parts."""
     values = [mpf(2) ** (mpf(j) / 16) for j in range(16)]
-    return [[float(v) for v in values], [float(v - float(v)) for v in values]]
+    highs = [round_to(v, scalar) for v in values]
+    lows = [round_to(v - high, scalar) for v, high in zip(values, highs)]
+    return [[float(high) for high in highs], [float(low) for low in lows]]
+
+
+def exp_tail(count: int, scalar: str) -> Fit:
+    """(e^r - 1 - r) / r^2 for r up to half a sixteenth of log(2)."""
+    reach = LN2 / 32 * mpf("1.001")
+    return Fit(tail_of_exp, -reach, reach, count, one, scalar)
 
 
 def rest_of_log(r: mpf) -> mpf:
@@ -217,6 +245,7 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "TANH_PIECES": lambda: pieces(mpmath.tanh, 9.02, 6, quotient_less_one(mpmath.tanh)),
     "ERFC_PIECES": lambda: pieces(scaled_erfc, 10.1, 7, None),
     "ATAN_PIECES": lambda: atan_rows(4),
+    "GELU_PIECES": lambda: gelu_rows(7),
     "LOG_CELLS": lambda: log_rows(E, 15, "float"),
     "LOG2_CELLS": lambda: log_rows(TWO, 16, "float"),
     "LOG10_CELLS": lambda: log_rows(TEN, 17, "float"),
@@ -229,6 +258,8 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "LONG_LOG_CELL_TAIL": lambda: fitted(log_tail(E, 12, "double")),
     "LONG_LOG2_CELL_TAIL": lambda: fitted(log_tail(TWO, 12, "double")),
     "LONG_LOG10_CELL_TAIL": lambda: fitted(log_tail(TEN, 12, "double")),
+    "LONG_LOG_BRIEF_TAIL": lambda: fitted(log_tail(E, 8, "double")),
+    "LONG_LOG2_BRIEF_TAIL": lambda: fitted(log_tail(TWO, 8, "double")),
     "POW_CELLS": power_rows,
     "POW_LOG2": lambda: fitted(
         Fit(lambda r: mpmath.log1p(r) / r / LN2, -0.0335, 0.0626, 6, lambda r: 1 / (1 - r / 2))
@@ -238,14 +269,17 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     ),
     "LONG_POW_CELLS": long_power_rows,
     "LONG_POW_TAIL": lambda: fitted(Fit(rest_of_log, -0.047, 0.0626, 10, abs, least_weight=0.1)),
-    "LONG_POW_ROOTS": root_rows,
+    "ROOTS": lambda: root_rows("float"),
+    "LONG_ROOTS": lambda: root_rows("double"),
+    "EXP_CELL_TAIL": lambda: fitted(exp_tail(2, "float")),
+    "LONG_EXP_CELL_TAIL": lambda: fitted(exp_tail(6, "double")),
     "LONG_POW_EXP2": lambda: fitted(
         Fit(lambda r: mpmath.expm1(r * LN2) / r, -0.03126, 0.031261, 6, one)
     ),
     "CBRT_CELLS": lambda: cube_root_rows(8, "float"),
     "CBRT_TAIL": lambda: fitted(Fit(tail_of_root, -0.065, 0.068, 4, abs, "float", 1, 0.01)),
     "LONG_CBRT_CELLS": lambda: cube_root_rows(4, "double"),
-    "LONG_CBRT_TAIL": lambda: fitted(Fit(tail_of_root, -0.116, 0.116, 12, one)),
+    "LONG_CBRT_TAIL": lambda: fitted(Fit(tail_of_root, -0.116, 0.116, 11, abs, "double", 1, 0.01)),
 }
 
 
