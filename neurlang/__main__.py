@@ -113,6 +113,9 @@ def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
     bench.add_argument(
         "--plot", metavar="FILE.svg", type=Path, help="draw speed-ups and the roofline there"
     )
+    bench.add_argument(
+        "--kernels", action="store_true", help="also show what each step of each program takes"
+    )
     bench.set_defaults(run=run_bench)
 
 
@@ -131,6 +134,9 @@ def _add_explain(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--stage", choices=STAGES, help="print only the text of a stage")
     command.add_argument(
         "--fast-math", action="store_true", help="allow rewrites that change the last bits"
+    )
+    command.add_argument(
+        "--measure", action="store_true", help="run it, and show what each step takes"
     )
     command.set_defaults(run=run_explain)
 
@@ -158,6 +164,13 @@ def run_bench(chosen: argparse.Namespace) -> int:
     results = measure_all(cases, chosen.rounds, chosen.threads, sys.stderr)
     peaks = measure_peaks(chosen.threads or available_cores())
     print(report(results, peaks))
+    if chosen.kernels:
+        for case in cases:
+            function = JitFunction(
+                getattr(case.function, "__wrapped__", case.function), threads=chosen.threads
+            )
+            steps = explain(function, *case.arguments).measure(peaks).measured
+            print("\n".join([f"\n{case.name}", *(f"  {line}" for line in steps)]))
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(as_json(results, peaks), indent=1) + "\n")
     if chosen.plot is not None:
@@ -176,7 +189,8 @@ def run_explain(chosen: argparse.Namespace) -> int:
         if chosen.stage is not None:
             print(inspect(function, *arguments)[chosen.stage])
         else:
-            print(explain(function, *arguments))
+            report = explain(function, *arguments)
+            print(report.measure() if chosen.measure else report)
     except (NeurlangError, InternalError):
         raise
     except Exception as error:  # the user's function runs while it is traced

@@ -16,7 +16,7 @@ import neurlang
 from neurlang.arguments import CommandError, load_function, random_arguments
 from neurlang.codegen.machine import host_machine
 from neurlang.frontend.tree import flatten
-from neurlang.inspect import node_flops
+from neurlang.inspect import node_flops, seconds_text
 from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
 from neurlang.jit import JitFunction
@@ -244,14 +244,6 @@ def measure_all(
 
 
 # the report
-
-_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
-
-
-def seconds_text(seconds: float) -> str:
-    """Three digits and a unit."""
-    unit, name = next((u for u in _UNITS if seconds >= u[0]), _UNITS[-1])
-    return f"{seconds / unit:.3g} {name}"
 
 
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -64,6 +64,7 @@ class Executable:
         dispatcher: Callable[..., Any] | None = None,
         objects: Sequence[Any] = (),
         threads: int = 1,
+        exports: Sequence[str] = EXPORTS,
     ) -> None:
         pool().admit(threads)
         self.failures = code.failures
@@ -73,7 +74,7 @@ class Executable:
             "neurlang_parallel": address("neurlang_parallel"),
             "neurlang_library": _library_address(),
         }
-        self.library: Library = link_object(code.object, EXPORTS, symbols)
+        self.library: Library = link_object(code.object, exports, symbols)
         self.captured = [np.ascontiguousarray(a) for a in (*graph.captured, *code.captured)]
         cells = (ctypes.c_void_p * max(1, len(self.captured))).from_address(
             self.library["captured"]

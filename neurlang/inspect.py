@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from neurlang.arguments import random_arguments
 from neurlang.errors import ArgumentError
+from neurlang.frontend.signature import ShapeDtype, leaf_specs, normalized
 from neurlang.ir.graph import Node
 from neurlang.ir.loops import Alloc, Buffer, Kernel, walk
 from neurlang.ir.scratch import scratch_of
 from neurlang.ir.steps import LibraryCall, Step
 from neurlang.ir.text import node_names
+from neurlang.ir.types import Type
 from neurlang.jit import STAGES, JitFunction
 from neurlang.passes.graph.group import Group, Plan
 from neurlang.passes.run import PassRecord
 
 if TYPE_CHECKING:
     from neurlang.lower.program import Program
+    from neurlang.peaks import Peaks
     from neurlang.pipeline import Compilation
+    from neurlang.timing import StepTimes
 
 # These move or test bits: they are not counted as floating-point operations.
 _UNCOUNTED = ("cast", "bitcast", "where", "copysign", "abs", "neg")
+
+
+_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+
+
+def seconds_text(seconds: float) -> str:
+    """Three digits and a unit."""
+    unit, name = next((u for u in _UNITS if seconds >= u[0]), _UNITS[-1])
+    return f"{seconds / unit:.3g} {name}"
 
 
 class Stages(dict[str, str]):
@@ -46,11 +62,43 @@ class StepReport:
     outputs: tuple[Buffer, ...]
     scratch: tuple[Buffer, ...]
     flops: int
+    seconds: float = 0.0  # 0 where it was not measured
+    peaks: Peaks | None = None
 
     @property
     def bytes(self) -> int:
         """Bytes that must be read and written at least."""
         return sum(buffer.nbytes for buffer in (*self.inputs, *self.outputs))
+
+    @property
+    def roof_fraction(self) -> float:
+        """The part of the roofline that was reached: the least time that this machine's peaks allow
+        for these FLOPs and bytes, over the time it took; 0 where it was not measured."""
+        return self._least_seconds / self.seconds if self.seconds else 0.0
+
+    @property
+    def _least_seconds(self) -> float:
+        assert self.peaks is not None
+        return self.peaks.least_seconds(self.flops, self.bytes, self._dtype)
+
+    @property
+    def _dtype(self) -> str:
+        wide = any(buffer.dtype == np.float64 for buffer in (*self.inputs, *self.outputs))
+        return "float64" if wide else "float32"
+
+    @property
+    def speed(self) -> str:
+        """What was measured, in a line: time, rates, and the roof that is nearer."""
+        if self.peaks is None or not self.seconds:
+            return "not measured"
+        level = self.peaks.level(self.bytes)
+        busy = self.flops / self.peaks.flops[self._dtype] >= self._least_seconds
+        roof = "multiply-adds" if busy else f"reading from {level}"
+        return (
+            f"{seconds_text(self.seconds)}: {self.bytes / self.seconds / 1e9:.1f} GB/s, "
+            f"{self.flops / self.seconds / 1e9:.1f} GFLOP/s, "
+            f"{self.roof_fraction:.0%} of the peak of {roof}"
+        )
 
     def __str__(self) -> str:
         inputs = ", ".join(buffer.declared for buffer in self.inputs)
@@ -60,6 +108,8 @@ class StepReport:
         for buffer in self.scratch:
             lines.append(f"    keeps {buffer.declared} in scratch: {buffer.nbytes:,} bytes")
         lines.append(f"    {self.flops:,} FLOPs, {self.bytes:,} bytes read and written")
+        if self.peaks is not None:
+            lines.append(f"    {self.speed}")
         return "\n".join(lines)
 
 
@@ -74,6 +124,30 @@ class Explanation:
     memory: tuple[str, ...]
     seconds: dict[str, float]
     fast_math: bool
+    times: StepTimes | None = None
+    _made: Compilation | None = field(default=None, repr=False, compare=False)
+    _inputs: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+
+    def measure(self, peaks: Peaks | None = None) -> Explanation:
+        """The same with each step's time, rates and part of this machine's peaks.
+
+        The program runs on the arrays that were explained; for a `ShapeDtype` with random numbers,
+        floats in 0.5..1.5 and integers in 0..9. It is compiled once more, with the clock read
+        between its steps. `peaks` are measured where they are not given, which takes a second.
+        Errors: those of a call.
+        """
+        # Deferred: both load LLVM, which would make importing neurlang slow.
+        from neurlang.peaks import measure_peaks
+        from neurlang.timing import time_steps  # the same
+
+        assert self._made is not None
+        peaks = peaks or measure_peaks(self._made.target.threads)
+        times = time_steps(self._made, self._inputs)
+        steps = tuple(
+            replace(step, seconds=seconds, peaks=peaks)
+            for step, seconds in zip(self.steps, times.steps, strict=True)
+        )
+        return replace(self, steps=steps, times=times)
 
     def __str__(self) -> str:
         exactness = (
@@ -91,7 +165,20 @@ class Explanation:
             ["== memory ==", *self.memory],
             ["== time ==", *stages, f"{'total':<14}{total * 1e3:9.3f} ms"],
         ]
+        if self.times is not None:
+            sections.append(["== measured ==", *self.measured])
         return "\n\n".join("\n".join(section) for section in sections)
+
+    @property
+    def measured(self) -> Iterator[str]:
+        """A line for each step, and one for the whole program, where they were measured."""
+        if self.times is None:
+            return
+        for step in self.steps:
+            yield f"{step.name:<20}{step.speed}"
+        steps = f"{len(self.steps)} step{'s' if len(self.steps) > 1 else ''}"
+        calls = f"the least of {self.times.calls} calls"
+        yield f"{'program':<20}{seconds_text(self.times.whole)} for {steps}, {calls}"
 
 
 def inspect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Stages:
@@ -108,11 +195,12 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
 
     The result prints as a report: a diff for every pass that changed something, why nodes share a
     kernel or do not, what is kept or computed again, the work of each step, and the seconds of
-    each stage. Arguments are arrays, numbers or `ShapeDtype`s; nothing is computed. Errors: those
-    of `jit`.
+    each stage. Arguments are arrays, numbers or `ShapeDtype`s; nothing is computed, until `measure`
+    of the result runs the program and adds what each step takes. Errors: those of `jit`.
     """
     started = time.perf_counter()
-    traced = _fresh(function, "explain").trace(*args, **kwargs)
+    fresh = _fresh(function, "explain")
+    traced = fresh.trace(*args, **kwargs)
     seconds = {"trace": time.perf_counter() - started}
     lowered = traced.lower()
     lowered.as_text("llvm")  # generates the code, so that its stages are timed as well
@@ -127,6 +215,20 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
         tuple(_memory(made.program)),
         seconds | made.seconds,
         made.target.fast_math,
+        _made=made,
+        _inputs=_inputs(fresh, args, kwargs),
+    )
+
+
+def _inputs(function: JitFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """What a program can be run on: the arguments' leaves, and arrays for those without data."""
+    call = function.binder.bind(tuple(args), kwargs)
+    specs = leaf_specs(call, function.signature)
+    return tuple(
+        random_arguments([str(Type(spec.dtype, spec.shape))])[0]
+        if isinstance(leaf, ShapeDtype)
+        else normalized(leaf, spec)
+        for leaf, spec in zip(call.leaves, specs)
     )
 
 

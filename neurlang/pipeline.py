@@ -206,12 +206,12 @@ def _verify_program(program: Program, after: str) -> None:
             verify_kernel(step, after)
 
 
-def generate(made: Compilation) -> Code:
-    """LLVM text and machine code for an optimised program."""
+def generate(made: Compilation, stamped: bool = False) -> Code:
+    """LLVM text and machine code for an optimised program; `stamped` as for `emit_program`."""
     timer = Timer(made.seconds)
     program = made.program
     assert program is not None and made.graph is not None
-    module = emit_program(program, made.target.threads, made.target.machine)
+    module = emit_program(program, made.target.threads, made.target.machine, stamped)
     made.llvm = module.text()
     timer.done("emit")
     try:

@@ -9,6 +9,8 @@ call that finds it in use takes another.
 
 from __future__ import annotations
 
+import time
+
 from neurlang.codegen.emit import (
     FIRST_BUFFER,
     OUT_OF_MEMORY,
@@ -26,11 +28,16 @@ from neurlang.ir.types import SHORT
 from neurlang.lower.program import Program
 
 ALIGNMENT = 64
+STAMPS = "stamps"
 EXPORTS = ("program", "workspace", "captured")
 
 
-def emit_program(program: Program, threads: int, machine: Machine) -> Module:
-    """The module of a program; its kernels' parallel loops use at most `threads` workers."""
+def emit_program(program: Program, threads: int, machine: Machine, stamped: bool = False) -> Module:
+    """The module of a program; its kernels' parallel loops use at most `threads` workers.
+
+    One that is `stamped` writes the time in nanoseconds into STAMPS: at its start, and after each
+    step.
+    """
     module = Module(machine.present)
     for step in program.steps:
         if isinstance(step, Kernel):
@@ -38,15 +45,20 @@ def emit_program(program: Program, threads: int, machine: Machine) -> Module:
     module.globals.append("@workspace = global ptr null")
     count = max(1, len(program.captured))
     module.globals.append(f"@captured = global [{count} x ptr] zeroinitializer")
-    _Main(module, program, threads).emit()
+    if stamped:
+        module.globals.append(
+            f"@{STAMPS} = global [{len(program.steps) + 1} x i64] zeroinitializer"
+        )
+    _Main(module, program, threads, stamped).emit()
     return module
 
 
 class _Main:
     """The function that runs the steps."""
 
-    def __init__(self, module: Module, program: Program, threads: int) -> None:
+    def __init__(self, module: Module, program: Program, threads: int, stamped: bool) -> None:
         self.module = module
+        self.stamped = stamped
         self.program = program
         self.writer = Writer(module, "i32 @program(ptr %arguments) noinline optnone")
         kernels = [step for step in program.steps if isinstance(step, Kernel)]
@@ -67,8 +79,10 @@ class _Main:
         if self.size:
             self._fill(context, WORKSPACE, writer.offset(workspace, self.scratch_start))
         leave = writer.label("leave")
-        for step in self.program.steps:
+        self._stamp(0)
+        for number, step in enumerate(self.program.steps, 1):
             self._step(step, context, status)
+            self._stamp(number)
             if can_stop(step):
                 self._leave_if_stopped(status, leave)
         writer.branch(leave)
@@ -134,6 +148,19 @@ class _Main:
         else:
             name = step.of if isinstance(step, Repeat) else step.name
             self.writer.line(f"call void @{name}({context})")
+
+    def _stamp(self, number: int) -> None:
+        """Write down the time, where that is asked for."""
+        if not self.stamped:
+            return
+        writer = self.writer
+        now = writer.value("alloca [2 x i64], align 8", "ptr")
+        writer.call("clock_gettime", "i32", [constant(time.CLOCK_MONOTONIC, "i32"), now])
+        seconds = writer.load(now, "i64")
+        nanoseconds = writer.load(writer.offset(now, 1, "i64"), "i64")
+        whole = writer.mul(seconds, constant(1_000_000_000, "i64"))
+        place = writer.offset(Value(f"@{STAMPS}", "ptr"), number, "i64")
+        writer.store(writer.add(whole, nanoseconds), place)
 
     def _leave_if_stopped(self, status: Value, leave: str) -> None:
         """What follows a step that an exception ended would read what is not there."""

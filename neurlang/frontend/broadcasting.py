@@ -199,7 +199,7 @@ def _lifted_attrs(node: Node, shape: Shape) -> dict[str, Any] | None:
         case "pad":
             attrs["low"] = (*nothing, *attrs["low"])
             attrs["high"] = (*nothing, *attrs["high"])
-        case "concat":
+        case "concat" | "cumulative":
             attrs["axis"] += count
         case _ if node.kind == "reduce" or node.op == "window":
             attrs["axes"] = tuple(count + axis for axis in attrs["axes"])
