@@ -17,7 +17,7 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]  # it comes without types
 import numpy as np
-from fit_coefficients import Fit, fit, one, round_to
+from fit_coefficients import Fit, fit, one, round_to, tail_of_exp
 from mpmath import mpf
 
 GRID = 150
@@ -148,10 +148,18 @@ def long_power_rows() -> Rows:
     return rows
 
 
-def root_rows() -> Rows:
+def root_rows(scalar: str) -> Rows:
     """2^(j / 16) in two parts."""
     values = [mpf(2) ** (mpf(j) / 16) for j in range(16)]
-    return [[float(v) for v in values], [float(v - float(v)) for v in values]]
+    highs = [round_to(v, scalar) for v in values]
+    lows = [round_to(v - high, scalar) for v, high in zip(values, highs)]
+    return [[float(high) for high in highs], [float(low) for low in lows]]
+
+
+def exp_tail(count: int, scalar: str) -> Fit:
+    """(e^r - 1 - r) / r^2 for r up to half a sixteenth of log(2)."""
+    reach = LN2 / 32 * mpf("1.001")
+    return Fit(tail_of_exp, -reach, reach, count, one, scalar)
 
 
 def rest_of_log(r: mpf) -> mpf:
@@ -229,6 +237,8 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "LONG_LOG_CELL_TAIL": lambda: fitted(log_tail(E, 12, "double")),
     "LONG_LOG2_CELL_TAIL": lambda: fitted(log_tail(TWO, 12, "double")),
     "LONG_LOG10_CELL_TAIL": lambda: fitted(log_tail(TEN, 12, "double")),
+    "LONG_LOG_BRIEF_TAIL": lambda: fitted(log_tail(E, 8, "double")),
+    "LONG_LOG2_BRIEF_TAIL": lambda: fitted(log_tail(TWO, 8, "double")),
     "POW_CELLS": power_rows,
     "POW_LOG2": lambda: fitted(
         Fit(lambda r: mpmath.log1p(r) / r / LN2, -0.0335, 0.0626, 6, lambda r: 1 / (1 - r / 2))
@@ -238,7 +248,10 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     ),
     "LONG_POW_CELLS": long_power_rows,
     "LONG_POW_TAIL": lambda: fitted(Fit(rest_of_log, -0.047, 0.0626, 10, abs, least_weight=0.1)),
-    "LONG_POW_ROOTS": root_rows,
+    "ROOTS": lambda: root_rows("float"),
+    "LONG_ROOTS": lambda: root_rows("double"),
+    "EXP_CELL_TAIL": lambda: fitted(exp_tail(2, "float")),
+    "LONG_EXP_CELL_TAIL": lambda: fitted(exp_tail(6, "double")),
     "LONG_POW_EXP2": lambda: fitted(
         Fit(lambda r: mpmath.expm1(r * LN2) / r, -0.03126, 0.031261, 6, one)
     ),

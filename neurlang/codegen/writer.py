@@ -8,7 +8,7 @@ LLVM's own parser and verifier read every module before it is compiled.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -99,6 +99,7 @@ class Module:
         self.declarations: dict[str, str] = {}
         self.constants: dict[str, str] = {}
         self.metadata: dict[str, str] = {}
+        self.helpers: set[str] = set()
 
     def declare(self, name: str, result: str, arguments: Iterable[str]) -> None:
         """Declare an external function or an intrinsic, once."""
@@ -134,6 +135,23 @@ class Writer:
         self.lines = [f"define {signature} {{", "entry:"]
         self.block = "entry"
         self.names = 0
+
+    def call_helper(
+        self, name: str, arguments: Sequence[Value], body: Callable[..., Value]
+    ) -> Value:
+        """Call a function of this module, kept apart from its callers; `body` writes it, once.
+
+        All arguments and the result have one type. The name says all that the body depends on.
+        """
+        type = arguments[0].type
+        parameters = [Value(f"%argument{i}", type) for i in range(len(arguments))]
+        if name not in self.module.helpers:
+            self.module.helpers.add(name)
+            signature = f"{type} @{name}({', '.join(map(str, parameters))}) noinline"
+            helper = Writer(self.module, f"internal {signature}")
+            helper.ret(body(helper, *parameters))
+            helper.finish()
+        return self.value(f"call {type} @{name}({', '.join(map(str, arguments))})", type)
 
     # names, lines and control flow
 

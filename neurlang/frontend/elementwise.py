@@ -134,24 +134,6 @@ hypot = binary("hypot", np.hypot, primitive("hypot"), "sqrt(x1**2 + x2**2) witho
 
 # --- exponentials and logarithms ----------------------------------------------------------------
 
-
-def _logaddexp(x: Array, y: Array) -> Array:
-    """max + log1p(exp(-|x - y|)); equal operands apart, for inf - inf is NaN."""
-    distance = apply("abs", apply("sub", x, y))
-    rest = apply("log1p", apply("exp", apply("neg", distance)))
-    doubled = apply("add", x, like(x, math.log(2)))
-    return apply("where", apply("equal", x, y), doubled, apply("add", apply("max", x, y), rest))
-
-
-def _logaddexp2(x: Array, y: Array) -> Array:
-    """max + log2(1 + 2**-|x - y|), the logarithm as log1p times log2(e)."""
-    distance = apply("abs", apply("sub", x, y))
-    rest = apply("log1p", apply("exp2", apply("neg", distance)))
-    rest = apply("mul", rest, like(x, 1 / math.log(2)))
-    doubled = apply("add", x, like(x, 1))
-    return apply("where", apply("equal", x, y), doubled, apply("add", apply("max", x, y), rest))
-
-
 exp = unary("exp", np.exp, primitive("exp"), "e to the x")
 exp2 = unary("exp2", np.exp2, primitive("exp2"), "2 to the x")
 expm1 = unary("expm1", np.expm1, primitive("expm1"), "exp(x) - 1 without cancellation")
@@ -159,8 +141,8 @@ log = unary("log", np.log, primitive("log"), "the natural logarithm; NaN below 0
 log2 = unary("log2", np.log2, primitive("log2"), "the logarithm to base 2; NaN below 0")
 log10 = unary("log10", np.log10, primitive("log10"), "the logarithm to base 10; NaN below 0")
 log1p = unary("log1p", np.log1p, primitive("log1p"), "log(1 + x) without cancellation")
-logaddexp = binary("logaddexp", np.logaddexp, _logaddexp, "log(exp(x1) + exp(x2))")
-logaddexp2 = binary("logaddexp2", np.logaddexp2, _logaddexp2, "log2(2**x1 + 2**x2)")
+logaddexp = binary("logaddexp", np.logaddexp, primitive("logaddexp"), "log(exp(x1) + exp(x2))")
+logaddexp2 = binary("logaddexp2", np.logaddexp2, primitive("logaddexp2"), "log2(2**x1 + 2**x2)")
 
 # --- trigonometry -------------------------------------------------------------------------------
 

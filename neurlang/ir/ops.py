@@ -48,6 +48,28 @@ def _elementwise_erf(function: Callable[[float], float]) -> NumericFunction:
     return evaluate
 
 
+def _sigmoid(x: Any) -> Any:
+    """exp(min(x, 0)) / (1 + exp(-|x|)): no exponential overflows."""
+    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
+
+
+def _log_of_sum(function: NumericFunction, base: float) -> NumericFunction:
+    """NumPy's logaddexp or logaddexp2, with log1p in place of its cancellation near 0."""
+    unit = np.log(np.longdouble(base)) if base == 2 else np.longdouble(1)
+
+    def evaluate(x: Any, y: Any) -> Any:
+        large, small = (extreme(x, y).astype(np.longdouble) for extreme in (np.maximum, np.minimum))
+        with np.errstate(over="ignore"):
+            above_one = np.expm1(large * unit) + np.exp(small * unit)
+        near = (np.abs(above_one) < 0.5) & (large != small)
+        result = np.where(
+            near, np.log1p(np.where(near, above_one, 0)) / unit, function(large, small)
+        )
+        return result.astype(x.dtype)
+
+    return evaluate
+
+
 def _shift_left(x: Any, count: Any) -> Any:
     return np.left_shift(x, count)
 
@@ -132,6 +154,7 @@ MAPS = (
     _unary("cbrt", np.cbrt, "f", "cube root", 20),
     _unary("erf", _elementwise_erf(math.erf), "f", "error function", 24),
     _unary("erfc", _elementwise_erf(math.erfc), "f", "1 - erf(x) without cancellation", 30),
+    _unary("sigmoid", _sigmoid, "f", "1 / (1 + exp(-x))", 22),
     _unary("floor", np.floor, "f", "largest integer not above x"),
     _unary("ceil", np.ceil, "f", "smallest integer not below x"),
     _unary("trunc", np.trunc, "f", "x without its fraction"),
@@ -153,6 +176,10 @@ MAPS = (
     _binary("min", np.minimum, "iuf", "smaller value; NaN wins"),
     _binary("atan2", np.arctan2, "f", "angle of the point (y, x)", 30),
     _binary("hypot", np.hypot, "f", "sqrt(x*x + y*y) without overflow", 12),
+    _binary(
+        "logaddexp", _log_of_sum(np.logaddexp, math.e), "f", "log(exp(x) + exp(y)), also near 0", 60
+    ),
+    _binary("logaddexp2", _log_of_sum(np.logaddexp2, 2), "f", "log2(2**x + 2**y), also near 0", 60),
     _binary("copysign", np.copysign, "f", "|x| with the sign of y"),
     _binary("nextafter", np.nextafter, "f", "the float next to x towards y", 6),
     _binary("equal", np.equal, "biuf", "x == y", result="bool"),

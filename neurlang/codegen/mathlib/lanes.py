@@ -26,12 +26,12 @@ FORMAT = {"float": "ps", "double": "pd"}
 SUBNORMAL_SCALE = {"float": 32, "double": 64}
 FARTHEST = {"float": 250.0, "double": 2000.0}
 # vgetmant: the mantissa in [1, 2), NaN of negative numbers, 1 of -0.
-POSITIVE_MANTISSA = "i32 12"
+POSITIVE_MANTISSA = Value("12", "i32")
 # vfpclass: quiet NaN 1, +0 2, -0 4, +inf 8, -inf 16, subnormal 32, negative 64, signalling NaN 128.
 ZERO_INFINITE_NAN = "i32 159"
 INFINITE_NAN = "i32 153"
 NOT_POSITIVE = "i32 223"
-ROUNDING = "i32 4"  # as the environment says
+ROUNDING = Value("4", "i32")  # as the environment says
 
 
 def vector_bits(x: Value) -> int:
@@ -51,21 +51,18 @@ def halves(writer: Writer, x: Value) -> tuple[Value, Value]:
     return writer.shuffle(x, x, lower), writer.shuffle(x, x, upper)
 
 
-def masked(writer: Writer, name: str, x: Value, *more: Value | str) -> Value:
+def masked(writer: Writer, name: str, x: Value, *more: Value) -> Value:
     """`llvm.x86.avx512.mask.NAME` on whole registers, with every lane on."""
     if vector_bits(x) > 512:
-        parts = [(a, a) if isinstance(a, str) else halves(writer, a) for a in more]
+        parts = [(a, a) if a.lanes == 1 else halves(writer, a) for a in more]
         low, high = halves(writer, x)
         low = masked(writer, name, low, *(first for first, _ in parts))
         high = masked(writer, name, high, *(second for _, second in parts))
         return writer.shuffle(low, high, range(x.lanes))
     mask = f"i{x.lanes}"
-    operands = [str(a) for a in (x, *more)]
-    operands += [f"{x.type} zeroinitializer", f"{mask} -1", ROUNDING]
+    rest = [Value("zeroinitializer", x.type), Value("-1", mask), ROUNDING]
     function = f"llvm.x86.avx512.mask.{name}.{FORMAT[x.scalar]}.512"
-    types = [operand.rpartition(" ")[0] for operand in operands]
-    writer.module.declare(function, x.type, types)
-    return writer.value(f"call {x.type} @{function}({', '.join(operands)})", x.type)
+    return writer.call(function, x.type, [x, *more, *rest])
 
 
 # numbers taken apart and scaled

@@ -35,8 +35,8 @@ from neurlang.codegen.mathlib.tables import (
     LONG_CBRT_TAIL,
     LONG_POW_CELLS,
     LONG_POW_EXP2,
-    LONG_POW_ROOTS,
     LONG_POW_TAIL,
+    LONG_ROOTS,
     POW_CELLS,
     POW_EXP2,
     POW_LOG2,
@@ -83,7 +83,7 @@ def long_log2(writer: Writer, x: Value) -> Pair:
 
 def long_exp2(writer: Writer, t: Pair) -> Value:
     """2^(t.high + t.low) for |t.high| <= EXPONENT_LIMIT: 2^n 2^(j / 16) 2^r by a table of roots."""
-    roots, lows = LONG_POW_ROOTS
+    roots, lows = LONG_ROOTS
     shift = writer.constant(rounding_shift("double") / 16, t.high)
     shifted = writer.fadd(t.high, shift)
     n = writer.fsub(shifted, shift)
