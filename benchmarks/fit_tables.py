@@ -23,6 +23,7 @@ from mpmath import mpf
 GRID = 150
 CANDIDATES = 400
 ATAN_STEPS = 15.99
+GELU_STEP = 25 / 64
 # Next to m = 1 and m = 2, where logarithms are small, c m - 1 shall be exact.
 SHORT_INVERSES = {0: 1.0, 1: 1.0, 14: 1 / 2, 15: 1 / 2}
 Rows = list[list[float]]
@@ -74,6 +75,25 @@ def pieces(function: Function, span: float, count: int, first: Function | None) 
     print(f"    # 2^{float(mpmath.log(worst, 2)):.1f}")
     # The exponent -1 has the biased number 126, whose lowest bits are 10.
     columns = columns[8:] + columns[:8]
+    return [list(row) for row in zip(*columns)]
+
+
+def gelu_rows(count: int) -> Rows:
+    """Values and coefficients of x Phi(-x) for x next to multiples of GELU_STEP, as `pieces`."""
+
+    def tail(x: mpf) -> mpf:
+        return mpmath.ncdf(-x)
+
+    def function(x: mpf) -> mpf:
+        return x * tail(x)
+
+    half = GELU_STEP / 2
+    first = Fit(tail, 0, half, count, lambda t: 1 / tail(t), "float", 1)
+    columns = [[0.0, *fit(first, GRID)[0]]]
+    for i in range(1, 16):
+        c = i * GELU_STEP
+        value = round_to(function(mpf(c)), "float")
+        columns.append([float(value), *fit(cell(function, c, -half, half, count), GRID)[0]])
     return [list(row) for row in zip(*columns)]
 
 
@@ -225,6 +245,7 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "TANH_PIECES": lambda: pieces(mpmath.tanh, 9.02, 6, quotient_less_one(mpmath.tanh)),
     "ERFC_PIECES": lambda: pieces(scaled_erfc, 10.1, 7, None),
     "ATAN_PIECES": lambda: atan_rows(4),
+    "GELU_PIECES": lambda: gelu_rows(7),
     "LOG_CELLS": lambda: log_rows(E, 15, "float"),
     "LOG2_CELLS": lambda: log_rows(TWO, 16, "float"),
     "LOG10_CELLS": lambda: log_rows(TEN, 17, "float"),

@@ -18,7 +18,7 @@ DTYPES = tuple(np.dtype(name) for name in NAMES.values())
 INT64 = np.dtype("int64")
 ELEMENTARY = frozenset(
     "exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh "
-    "atanh cbrt erf erfc sigmoid atan2 hypot logaddexp logaddexp2".split()
+    "atanh cbrt erf erfc gelu sigmoid atan2 hypot logaddexp logaddexp2".split()
 )
 # Ops that carry a bound of the error of their arguments on to their result.
 SMOOTH = frozenset(

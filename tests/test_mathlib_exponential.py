@@ -293,7 +293,7 @@ def test_exact_points(dtype: np.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", SCALAR)
-@pytest.mark.parametrize("name", [*UNARY, *BINARY])
+@pytest.mark.parametrize("name", [*UNARY, "gelu", *BINARY])
 def test_same_bits_at_every_width(name: str, dtype: np.dtype) -> None:
     random = np.random.default_rng(5)
     x = np.concatenate([np.array(SPECIAL), random.standard_normal(600) * 3, random.random(600)])
@@ -305,6 +305,23 @@ def test_same_bits_at_every_width(name: str, dtype: np.dtype) -> None:
     for lanes, bits in widths:
         got = bits_of(evaluate(name, *arguments, lanes=lanes, bits=bits))
         assert np.array_equal(got, expected), (lanes, bits)
+
+
+@pytest.mark.parametrize("dtype", SCALAR)
+def test_gelu(dtype: np.dtype) -> None:
+    mpmath = pytest.importorskip("mpmath")
+    near, far = np.linspace(-2, 8, 301), np.linspace(-13, -2, 301)
+    for x, bound in ((near, 2.5), (far, 5), (far * 2.5, 5)):
+        if dtype == np.float32 and x.min() < -14:
+            continue  # all zero
+        got = evaluate("gelu", x.astype(dtype))
+        for argument, result in zip(x.astype(dtype).tolist(), got.tolist()):
+            expected = argument * mpmath.ncdf(argument)
+            spacing = float(np.spacing(dtype.type(abs(expected))))
+            assert abs(result - expected) <= bound * spacing, argument
+    special = np.array([0.0, -0.0, math.inf, -math.inf, math.nan, 1e30, -1e30], dtype)
+    expected = np.array([0.0, -0.0, math.inf, -0.0, math.nan, 1e30, -0.0], dtype)
+    assert np.array_equal(bits_of(evaluate("gelu", special)), bits_of(expected))
 
 
 @pytest.mark.parametrize("dtype", SCALAR)

@@ -48,6 +48,17 @@ def _elementwise_erf(function: Callable[[float], float]) -> NumericFunction:
     return evaluate
 
 
+def _gelu(x: Any) -> Any:
+    """x times the normal distribution function, with erfc's argument in two parts."""
+    size = np.abs(x).astype(np.longdouble)
+    root = size * np.sqrt(np.longdouble(0.5))
+    high = root.astype(np.float64)
+    tail = _elementwise_erf(math.erfc)(high)
+    tail = tail - 2 * high * tail * np.where(tail > 0, root - high, 0)
+    result = np.maximum(x, 0) - np.where(tail > 0, size * tail / 2, 0)
+    return np.copysign(result, x).astype(x.dtype)
+
+
 def _sigmoid(x: Any) -> Any:
     """exp(min(x, 0)) / (1 + exp(-|x|)): no exponential overflows."""
     return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
@@ -154,6 +165,7 @@ MAPS = (
     _unary("cbrt", np.cbrt, "f", "cube root", 20),
     _unary("erf", _elementwise_erf(math.erf), "f", "error function", 24),
     _unary("erfc", _elementwise_erf(math.erfc), "f", "1 - erf(x) without cancellation", 30),
+    _unary("gelu", _gelu, "f", "x times the normal distribution function", 24),
     _unary("sigmoid", _sigmoid, "f", "1 / (1 + exp(-x))", 22),
     _unary("floor", np.floor, "f", "largest integer not above x"),
     _unary("ceil", np.ceil, "f", "smallest integer not below x"),

@@ -1,4 +1,4 @@
-"""The error function and its complement: erf, erfc."""
+"""The error function and what is made of it: erf, erfc, gelu."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from neurlang.codegen.mathlib.common import (
     Pair,
     at_most,
     divide_pairs,
+    evaluate_polynomial,
     fast_two_sum,
     multiply_pairs,
     polynomial,
     power_from_bits,
+    replace_rare,
     rounding_shift,
     scale_by_power,
     selected_polynomial,
@@ -32,9 +34,9 @@ from neurlang.codegen.mathlib.exponential import (
     nearest_multiple,
     reduce_exp_pair,
 )
-from neurlang.codegen.mathlib.lanes import scale
+from neurlang.codegen.mathlib.lanes import look_up, scale
 from neurlang.codegen.mathlib.pieces import evaluate_piece, odd_function
-from neurlang.codegen.mathlib.tables import ERF_PIECES, ERFC_PIECES
+from neurlang.codegen.mathlib.tables import ERF_PIECES, ERFC_PIECES, GELU_PIECES
 from neurlang.codegen.writer import Value, Writer
 
 # The square of |x| below which erf of doubles is an odd polynomial, and |x| from which it is 1.
@@ -44,6 +46,14 @@ ERF_ONE = {"float": 4.0, "double": 6.0}
 ERFC_ZERO = {"float": 10.1, "double": 27.3}
 # (1 + 2 x) e^(x^2) erfc(x) at x = 4, in two parts.
 SCALED_ERFC = (float.fromhex("0x1.3ba5916e9fd7fp+0"), float.fromhex("-0x1.aa9c415679e6fp-55"))
+# sqrt(1/2) in two parts.
+HALF_ROOT = {
+    "float": (float.fromhex("0x1.6a09e6p-1"), float.fromhex("0x1.9fcef4p-27")),
+    "double": (float.fromhex("0x1.6a09e667f3bcdp-1"), float.fromhex("-0x1.bdd3413b26456p-55")),
+}
+# The distance of the cells' middles; the |x| up to which they go; where x Phi(x) is 0.
+GELU_STEP, GELU_FAR = 25 / 64, 6.0
+GELU_ZERO = {"float": 14.5, "double": 38.7}
 
 
 def emit_erf(writer: Writer, x: Value) -> Value:
@@ -156,4 +166,51 @@ def emit_erfc(writer: Writer, x: Value) -> Value:
     return writer.select(near, erfc_near_zero(writer, x), result)
 
 
-ERROR_FUNCTION: dict[str, Callable[..., Value]] = {"erf": emit_erf, "erfc": emit_erfc}
+def lower_tail(writer: Writer, y: Value) -> Value:
+    """y Phi(-y) = y / 2 erfc(y / sqrt(2)) for y >= 0.
+
+    The argument of erfc is a pair, as the rounding of a large one would cost many digits: with
+    z = high + low it is erfc(high) (1 - 2 high low) nearly.
+    """
+    first, second = (writer.constant(part, y) for part in HALF_ROOT[y.scalar])
+    high = writer.fmul(y, first)
+    low = writer.fma(y, second, writer.fma(y, first, writer.fneg(high)))
+    tail = emit_erfc(writer, high)
+    slope = writer.fmul(tail, writer.fmul(high, writer.constant(-2.0, y)))
+    tail = writer.fma(slope, low, tail)
+    return writer.fmul(writer.fmul(y, writer.constant(0.5, y)), tail)
+
+
+def lower_tail_by_cells(writer: Writer, y: Value) -> Value:
+    """y Phi(-y) for 0 <= y <= GELU_FAR by a polynomial for each of 16 equal cells."""
+    shift = writer.constant(rounding_shift("float"), y)
+    shifted = writer.fma(y, writer.constant(1 / GELU_STEP, y), shift)
+    t = writer.fma(writer.fsub(shifted, shift), writer.constant(-GELU_STEP, y), y)
+    index = writer.float_bits(shifted)
+    value, *coefficients = (look_up(writer, row, index, "float") for row in GELU_PIECES)
+    return writer.fma(t, evaluate_polynomial(writer, t, coefficients), value)
+
+
+def emit_gelu(writer: Writer, x: Value) -> Value:
+    """x Phi(x) = max(x, 0) - y Phi(-y) with y = |x|, which cancels nowhere; -0 for -0 and -inf.
+
+    Floats down to -GELU_FAR by cells. Largest error measured: float 1.1 ULP above -2 and 4.7 ULP
+    below, double 2.7 ULP; 18 ULP where Phi is subnormal. Not among the functions within 1 ULP.
+    """
+    zero, y = writer.constant(0.0, x), writer.fabs(x)
+    positive = writer.select(writer.fcmp("olt", zero, x), x, zero)
+    bounded = at_most(writer, y, GELU_ZERO[x.scalar])
+    if x.scalar == "double":
+        tail = lower_tail(writer, bounded)
+    else:
+        far = writer.fcmp("olt", x, writer.constant(-GELU_FAR, x))
+        near = lower_tail_by_cells(writer, at_most(writer, y, GELU_FAR))
+        (tail,) = replace_rare(writer, far, [near], lambda: [lower_tail(writer, bounded)])
+    return writer.copysign(writer.fsub(positive, tail), x)
+
+
+ERROR_FUNCTION: dict[str, Callable[..., Value]] = {
+    "erf": emit_erf,
+    "erfc": emit_erfc,
+    "gelu": emit_gelu,
+}
