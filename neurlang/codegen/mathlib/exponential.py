@@ -15,6 +15,7 @@ from neurlang.codegen.mathlib.coefficients import (
 )
 from neurlang.codegen.mathlib.common import (
     EXPONENT_BIAS,
+    MANTISSA_BITS,
     Pair,
     at_least,
     at_most,
@@ -24,7 +25,6 @@ from neurlang.codegen.mathlib.common import (
     replace_where,
     rounding_shift,
     selected_polynomial,
-    two_product,
 )
 from neurlang.codegen.mathlib.lanes import scale
 from neurlang.codegen.mathlib.pieces import odd_function
@@ -141,31 +141,30 @@ def hyperbolic_sum(writer: Writer, y: Value, odd: bool) -> Value:
     may overflow where the result does not.
     """
     scalar, bias = y.scalar, EXPONENT_BIAS[y.scalar]
-    r, n, bits = reduce_exp_pair(writer, at_most(writer, y, COSH_HIGHEST[scalar]), bias - 2)
+    r, _, bits = reduce_exp_pair(writer, at_most(writer, y, COSH_HIGHEST[scalar]), bias - 2)
     square = writer.fmul(r.high, r.high)
     cosh = writer.fmul(square, polynomial(writer, square, COSH_TAIL[scalar]))
     sinh = polynomial(writer, square, SINH_TAIL[scalar])
     sinh = writer.fma(writer.fmul(square, r.high), sinh, r.low)
-    # The 2^-n of a high n would leave the exponent's range, and does not count.
-    shift = writer.constant(rounding_shift(scalar, bias - 2), y)
-    shifted = writer.fsub(shift, at_most(writer, n, 100.0))
     power = power_from_bits(writer, bits)
-    inverse = power_from_bits(writer, writer.float_bits(shifted))
+    # The exponents of both add up to -4; the 2^-n of a high n would leave the range, and is 0.
+    total = writer.integer_constant((2 * bias - 4) << MANTISSA_BITS[scalar], y)
+    field = writer.sub(total, writer.float_bits(power))
+    inverse = writer.bits_float(writer.intrinsic("smax", field, writer.integer_constant(0, y)))
     opposite = writer.fneg(inverse)
     a = fast_two_sum(writer, power, opposite if odd else inverse)
     b = writer.fadd(power, inverse if odd else opposite)
-    product = two_product(writer, b, r.high)
-    sum = fast_two_sum(writer, a.high, product.high)
-    low = writer.fadd(writer.fadd(sum.low, product.low), a.low)
+    high = writer.fma(b, r.high, a.high)
+    low = writer.fadd(writer.fma(b, r.high, writer.fsub(a.high, high)), a.low)
     low = writer.fma(a.high, cosh, writer.fma(b, sinh, low))
-    result = writer.fadd(sum.high, low)
+    result = writer.fadd(high, low)
     return writer.fadd(result, result)
 
 
 def emit_sinh(writer: Writer, x: Value) -> Value:
     """sinh(x), see `hyperbolic_sum`.
 
-    Largest error measured: float 0.94 ULP, double 0.80 ULP.
+    Largest error measured: float 0.93 ULP, double 0.80 ULP.
     """
     y = writer.fabs(x)
     result = identity_near_zero(writer, y, y, hyperbolic_sum(writer, y, odd=True))
@@ -175,7 +174,7 @@ def emit_sinh(writer: Writer, x: Value) -> Value:
 def emit_cosh(writer: Writer, x: Value) -> Value:
     """cosh(x), see `hyperbolic_sum`.
 
-    Largest error measured: float 0.75 ULP, double 0.77 ULP.
+    Largest error measured: float 0.70 ULP, double 0.79 ULP.
     """
     return hyperbolic_sum(writer, writer.fabs(x), odd=False)
 
