@@ -139,16 +139,17 @@ class Writer:
     def call_helper(
         self, name: str, arguments: Sequence[Value], body: Callable[..., Value]
     ) -> Value:
-        """Call a function of this module, kept apart from its callers; `body` writes it, once.
+        """Call a function of this module, for what is rarely done; `body` writes it, once.
 
         All arguments and the result have one type. The name says all that the body depends on.
+        As it is cold, LLVM moves calls of it out of the way of what is done always.
         """
         type = arguments[0].type
         parameters = [Value(f"%argument{i}", type) for i in range(len(arguments))]
         if name not in self.module.helpers:
             self.module.helpers.add(name)
-            signature = f"{type} @{name}({', '.join(map(str, parameters))}) noinline"
-            helper = Writer(self.module, f"internal {signature}")
+            signature = f"{type} @{name}({', '.join(map(str, parameters))})"
+            helper = Writer(self.module, f"internal {signature} cold noinline nounwind")
             helper.ret(body(helper, *parameters))
             helper.finish()
         return self.value(f"call {type} @{name}({', '.join(map(str, arguments))})", type)
