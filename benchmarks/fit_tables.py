@@ -279,7 +279,7 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "CBRT_CELLS": lambda: cube_root_rows(8, "float"),
     "CBRT_TAIL": lambda: fitted(Fit(tail_of_root, -0.065, 0.068, 4, abs, "float", 1, 0.01)),
     "LONG_CBRT_CELLS": lambda: cube_root_rows(4, "double"),
-    "LONG_CBRT_TAIL": lambda: fitted(Fit(tail_of_root, -0.116, 0.116, 12, one)),
+    "LONG_CBRT_TAIL": lambda: fitted(Fit(tail_of_root, -0.116, 0.116, 11, abs, "double", 1, 0.01)),
 }
 
 

@@ -36,8 +36,6 @@ ATAN_STEPS = 15.99
 ORDINARY_SIDES = (2.0**-60, 2.0**60)
 # Where atan(x) has long been pi / 2, and 1 / x is still normal.
 FAR = 2.0**100
-# 1 / (1 + t^2) is near enough to 1 + this t^2, for |t| <= 1/2.
-SLOPE_OF_SLOPE = -0.9
 # If the longer side is at most the first, both are multiplied by the second, else by the third:
 # no sum overflows, and the residual of a quotient that is not subnormal does not underflow.
 SIDE_SCALES = {"float": (2.0**48, 2.0**64, 2.0**-20), "double": (2.0**400, 2.0**600, 2.0**-100)}
@@ -127,7 +125,7 @@ def angle_parts(writer: Writer, height: Value, width: Value) -> AngleParts:
 
     Between 1/2 and 2, atan(h / w) = pi / 4 + atan((h - w) / (h + w)), where the difference is
     exact; above, it is pi / 2 + atan(-w / h). With e, the rounding error of the quotient q,
-    atan(q + e) = q + q^3 p(q^2) + e / (1 + q^2) with a minimax p.
+    atan(q + e) = q + q^3 p(q^2) + e nearly, with a minimax p: q^2 is at most 1/4.
     """
     zero, half = writer.constant(0.0, height), writer.constant(0.5, height)
     steep = writer.fcmp("ogt", writer.fmul(height, half), width)
@@ -149,9 +147,8 @@ def angle_parts(writer: Writer, height: Value, width: Value) -> AngleParts:
     error = writer.fma(minus_q, low, writer.fma(minus_q, denominator, numerator))
     error = writer.fmul(error, reciprocal)
     square = writer.fmul(q, q)
-    slope = writer.fma(square, writer.constant(SLOPE_OF_SLOPE, q), one)
     tail = polynomial(writer, square, ATAN)
-    rest = writer.fma(writer.fmul(q, square), tail, writer.fmul(error, slope))
+    rest = writer.fma(writer.fmul(q, square), tail, error)
     return AngleParts(angle, q, rest)
 
 
@@ -196,7 +193,7 @@ def emit_atan(writer: Writer, x: Value) -> Value:
     """atan(x): float by cells, see `angle_by_cells`; double as `angle_parts`.
 
     Source: Cody and Waite, Software manual for the elementary functions, 1980, chapter 11, with
-    pi / 4 in place of its pi / 6. Largest error measured: float 0.95 ULP, double 0.71 ULP.
+    pi / 4 in place of its pi / 6. Largest error measured: float 0.95 ULP, double 0.66 ULP.
     """
     if x.scalar == "float":
         return atan_of_float(writer, x)
@@ -271,7 +268,7 @@ def emit_atan2(writer: Writer, y: Value, x: Value) -> Value:
 
     It is atan(|y| / |x|), or pi minus that where x is negative, with the sign of y: float by cells
     of the quotient, see `atan2_of_floats`; double as `angle_parts`. Largest error measured: float
-    0.95 ULP, double 0.75 ULP.
+    0.95 ULP, double 0.81 ULP.
     """
     height, width = writer.fabs(y), writer.fabs(x)
     if x.scalar == "float":

@@ -194,7 +194,7 @@ def cube_root(writer: Writer, y: Value) -> Value:
 def emit_cbrt(writer: Writer, x: Value) -> Value:
     """The cube root, see `cube_root`; exact at cubes.
 
-    Largest error measured: float 0.88 ULP, double 0.56 ULP.
+    Largest error measured: float 0.88 ULP, double 0.79 ULP.
     """
     size = writer.fabs(x)
     root = writer.select(is_special(writer, x), size, cube_root(writer, size))
