@@ -52,7 +52,7 @@ BRIEF_TAIL = {"e": LONG_LOG_BRIEF_TAIL, "2": LONG_LOG2_BRIEF_TAIL}
 BELOW_TWO = 2.0 - 2.0**-52
 LOWEST = {"e": EXP_RANGE["double"][0], "2": EXP2_RANGE["double"][0]}
 # A sum that cancels to less than this part of a term, or than this, is computed again.
-CANCELLED, SMALL = 2.0**-3, 0.011
+CANCELLED, SMALL = 2.0**-3, {"e": 2.0**-7, "2": 0.011}
 FLOAT_CANCELLED = 2.0**-12
 # Below 2 to this, log(1 + f) is f.
 TINY = -200.0
@@ -229,7 +229,7 @@ def log_of_sum(writer: Writer, x: Value, y: Value, base: str) -> Value:
     log = log1p_scaled(writer, *exp_pair(writer, difference, base), base)
     sum = two_sum(writer, large, log.high)
     result = writer.fadd(sum.high, writer.fadd(sum.low, log.low))
-    bound = at_most(writer, writer.fmul(log.high, writer.constant(CANCELLED, x)), SMALL)
+    bound = at_most(writer, writer.fmul(log.high, writer.constant(CANCELLED, x)), SMALL[base])
     near = writer.fcmp("olt", writer.fabs(result), bound)
     result = near_one(writer, near, result, large, small, base)
     # Where one of both is infinite, or so much larger, it is the sum.
