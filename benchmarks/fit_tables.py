@@ -22,6 +22,7 @@ from mpmath import mpf
 
 GRID = 150
 CANDIDATES = 400
+END_INVERSES = {0: 1.0, 15: 1 / 2}  # where products are taken exactly anyway
 ATAN_STEPS = 15.99
 GELU_STEP = 25 / 64
 # Next to m = 1 and m = 2, where logarithms are small, c m - 1 shall be exact.
@@ -130,7 +131,7 @@ def cell(function: Function, c: float, low: float, high: float, count: int) -> F
     )
 
 
-def log_rows(base: float, grid: int, scalar: str) -> Rows:
+def log_rows(base: float, grid: int, scalar: str, short: dict[int, float] = SHORT_INVERSES) -> Rows:
     """1 / m roughly, and minus its logarithm in two parts, for 16 mantissas m from 1 to 2.
 
     The first part has `grid` bits after the point, and the second is positive or 0. The first cells
@@ -139,7 +140,7 @@ def log_rows(base: float, grid: int, scalar: str) -> Rows:
     rows: Rows = [[], [], []]
     for i in range(16):
         inverse = round(256 / (1 + (i + 0.5) / 16)) / 256
-        inverse = SHORT_INVERSES.get(i, inverse)
+        inverse = short.get(i, inverse)
         value = -mpmath.log(mpf(inverse)) / mpmath.log(base)
         high = mpmath.floor(mpmath.ldexp(value, grid)) / 2**grid
         rows[0].append(inverse)
@@ -260,6 +261,8 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "LONG_LOG10_CELL_TAIL": lambda: fitted(log_tail(TEN, 12, "double")),
     "LONG_LOG_BRIEF_TAIL": lambda: fitted(log_tail(E, 8, "double")),
     "LONG_LOG2_BRIEF_TAIL": lambda: fitted(log_tail(TWO, 8, "double")),
+    "LONG_SUM_CELLS": lambda: log_rows(E, 42, "double", END_INVERSES),
+    "LONG_SUM2_CELLS": lambda: log_rows(TWO, 42, "double", END_INVERSES),
     "POW_CELLS": power_rows,
     "POW_LOG2": lambda: fitted(
         Fit(lambda r: mpmath.log1p(r) / r / LN2, -0.0335, 0.0626, 6, lambda r: 1 / (1 - r / 2))

@@ -89,6 +89,14 @@ def test_softplus_is_a_log_of_a_sum() -> None:
     assert (np.abs(got - expected) <= np.spacing(expected.astype(np.float32))).all()
 
 
+def test_silu_is_a_product_with_sigmoid() -> None:
+    x = np.linspace(-87, 100, 401, dtype=np.float32)  # below, sigmoid is subnormal
+    wide = x.astype(np.float64)
+    expected = wide / (1 + np.exp(-wide))
+    got = nl.jit(nl.silu)(x)
+    assert (np.abs(got - expected) <= 2 * np.spacing(np.abs(expected).astype(np.float32))).all()
+
+
 def test_parts_of_log_two() -> None:
     mpmath = pytest.importorskip("mpmath")
     with mpmath.workprec(300):
