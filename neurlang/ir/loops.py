@@ -18,6 +18,7 @@ loop stands at the top of a kernel; its iterations touch disjoint parts of what 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -402,6 +403,34 @@ def accesses(body: Sequence[Statement]) -> Iterator[tuple[Buffer, tuple[Affine, 
             for part in parts(expression):
                 if isinstance(part, Load):
                     yield part.buffer, part.index
+
+
+def loads_in(body: Sequence[Statement]) -> list[Load]:
+    """Every load, of loops inside as well."""
+    return [
+        part
+        for statement in walk(body)
+        for expression in expressions_of(statement)
+        for part in parts(expression)
+        if isinstance(part, Load)
+    ]
+
+
+def elements_loaded(body: Sequence[Statement]) -> Counter[Buffer]:
+    """How many elements of each buffer some statements load, if they run once."""
+    found: Counter[Buffer] = Counter()
+
+    def count(statements: Sequence[Statement], times: int) -> None:
+        for statement in statements:
+            if isinstance(statement, For):
+                lanes = statement.step if statement.kind == "vector" else 1
+                count(statement.body, times * statement.trips * lanes)
+            else:
+                for load in loads_in([statement]):
+                    found[load.buffer] += times
+
+    count(body, 1)
+    return found
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:

@@ -91,6 +91,8 @@ class _Hoist:
                     before.append(statement)
                 case Let(value=value) | Update(value=value) | Store(value=value):
                     body.append(replace(statement, value=move(value)))
+                case Check(condition=condition) if fixed(condition) and loop.trips:
+                    before.append(statement)
                 case Check(condition=condition):
                     body.append(replace(statement, condition=move(condition)))
                 case _:

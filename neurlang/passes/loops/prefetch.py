@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,9 +16,8 @@ from neurlang.ir.loops import (
     Store,
     Update,
     Var,
-    expressions_of,
-    parts,
-    walk,
+    elements_loaded,
+    loads_in,
 )
 from neurlang.passes.loops import choose
 
@@ -31,37 +29,14 @@ def prefetch(kernel: Kernel, machine: Machine) -> Kernel:
     a loop that does little else than read waits for it. What is read twice has come by then, and
     beside stores there is nothing to gain.
     """
-    reads: Counter[Buffer] = Counter()
-    _count(kernel.body, 1, reads)
     large = {
         buffer
-        for buffer, elements in reads.items()
+        for buffer, elements in elements_loaded(kernel.body).items()
         if buffer in kernel.inputs
         and elements <= buffer.size + buffer.size // 4
         and choose.comes_late(buffer.nbytes, machine)
     }
     return kernel.with_body(_body(kernel.body, large)) if large else kernel
-
-
-def _count(body: Sequence[Statement], times: int, reads: Counter[Buffer]) -> None:
-    """How many elements of each buffer some loops load, one execution of them after the other."""
-    for statement in body:
-        if isinstance(statement, For):
-            lanes = statement.step if statement.kind == "vector" else 1
-            _count(statement.body, times * statement.trips * lanes, reads)
-        else:
-            for load in _loads([statement]):
-                reads[load.buffer] += times
-
-
-def _loads(body: Sequence[Statement]) -> list[Load]:
-    return [
-        part
-        for statement in walk(body)
-        for expression in expressions_of(statement)
-        for part in parts(expression)
-        if isinstance(part, Load)
-    ]
 
 
 def _body(body: Sequence[Statement], large: set[Buffer]) -> list[Statement]:
@@ -86,7 +61,7 @@ def _only_reads(loop: For) -> bool:
 def _ahead(loop: For, large: set[Buffer]) -> list[Statement]:
     """A statement for each large operand that is read in order."""
     found: list[Statement] = []
-    for load in _loads(loop.body):
+    for load in loads_in(loop.body):
         if load.buffer in large and _is_contiguous(load, loop.var):
             distance = choose.PREFETCH_BYTES // load.dtype.itemsize
             *outer, last = load.index

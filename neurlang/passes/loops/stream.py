@@ -12,13 +12,10 @@ from neurlang.ir.loops import (
     Buffer,
     For,
     Kernel,
-    Load,
     Statement,
     Store,
     Var,
-    expressions_of,
-    parts,
-    walk,
+    elements_loaded,
 )
 from neurlang.passes.loops import choose
 
@@ -30,22 +27,14 @@ def stream(kernel: Kernel, machine: Machine, aligned: bool) -> Kernel:
     alone what the program reads again, and stores that do not fill whole vectors at addresses
     that are multiples of them.
     """
-    traffic = sum(buffer.nbytes for buffer in (*kernel.inputs, *kernel.outputs))
+    loaded = elements_loaded(kernel.body)
+    read = (min(count * b.dtype.itemsize, b.nbytes) for b, count in loaded.items())
+    traffic = sum(read) + sum(buffer.nbytes for buffer in kernel.outputs)
     if not aligned or not choose.outgrows_cache(traffic, machine):
         return kernel
-    loaded = {load.buffer for load in _loads(kernel.body)}
-    large = {b for b in kernel.outputs if b in kernel.final - loaded and choose.streams(b.nbytes)}
+    alone = kernel.final - set(loaded)
+    large = {b for b in kernel.outputs if b in alone and choose.streams(b.nbytes)}
     return kernel.with_body(_body(kernel.body, large, {})) if large else kernel
-
-
-def _loads(body: Sequence[Statement]) -> list[Load]:
-    return [
-        part
-        for statement in walk(body)
-        for expression in expressions_of(statement)
-        for part in parts(expression)
-        if isinstance(part, Load)
-    ]
 
 
 def _body(
