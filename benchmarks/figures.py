@@ -1,19 +1,15 @@
-"""The figures of docs/benchmarks.md that need no peers: run it, and compare.
+"""What calls of small functions cost, and products of matrices beside NumPy's.
 
-    python benchmarks/figures.py            # all of them, about a minute
-    python benchmarks/figures.py calls      # one group: calls, first, chain, products
+    python benchmarks/figures.py            # both, about a minute
+    python benchmarks/figures.py calls      # one of them: calls, products
+    python benchmarks/figures.py --small    # the least that shows that it works
 
-Times are the least of several runs, in one process unless said otherwise. "First call" is trace to
-result of a function that was never compiled, in a process that has compiled another one before.
+Times are the least of several runs in one process.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
-import time
+import argparse
 import timeit
 from collections import namedtuple
 from collections.abc import Callable
@@ -22,30 +18,13 @@ from typing import Any
 import numpy as np
 
 import neurlang as nl
-from neurlang.executable import clear
 
 
 def ones(*shape: int) -> Any:
     return np.ones(shape, "float32")
 
 
-def softmax(x: Any) -> Any:
-    e = np.exp(x - x.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-
-def fused(a: Any, b: Any) -> Any:
-    return np.maximum(a * b + 1, 0) - b
-
-
-FIRST: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
-    "elementwise, 64 k": (fused, (ones(1 << 16), ones(1 << 16))),
-    "softmax, 256 x 256": (softmax, (ones(256, 256),)),
-    "matmul, 512": (np.matmul, (ones(512, 512), ones(512, 512))),
-}
-
-
-def best(call: Callable[[], Any], seconds: float = 0.3) -> float:
+def best(call: Callable[[], Any], seconds: float) -> float:
     """The least time of one call."""
     call()
     once = max(1e-8, min(timeit.repeat(call, number=1, repeat=3)))
@@ -56,6 +35,11 @@ def best(call: Callable[[], Any], seconds: float = 0.3) -> float:
 
 def row(*cells: str) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def head(*cells: str) -> None:
+    row(*cells)
+    print("|" + "---|" * len(cells))
 
 
 Point = namedtuple("Point", "x y")
@@ -81,79 +65,28 @@ def cases() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, An
     }
 
 
-def calls() -> None:
+def calls(small: bool) -> None:
     """What a call costs besides its work; the lambda that makes it is taken off."""
     a = ones(16)
-    empty = best(lambda: None)
-    row("call on 16 floats", "ns")
-    row("`numpy.add`", f"{(best(lambda: np.add(a, a)) - empty) * 1e9:.0f}")
+    seconds = 1e-3 if small else 0.3
+    empty = best(lambda: None, seconds)
+    head("call on 16 floats", "ns")
+    row("`numpy.add`", f"{(best(lambda: np.add(a, a), seconds) - empty) * 1e9:.0f}")
     for name, (function, args, kwargs) in cases().items():
         jitted = nl.jit(function, cache=False)
         if kwargs:
-            taken = best(lambda f=jitted, a=args[0], s=kwargs["s"]: f(a, s=s))
+            taken = best(lambda f=jitted, a=args[0], s=kwargs["s"]: f(a, s=s), seconds)
         else:
-            taken = best(lambda f=jitted, args=args: f(*args))
+            taken = best(lambda f=jitted, args=args: f(*args), seconds)
         row(name, f"{(taken - empty) * 1e9:.0f}")
 
 
-def first() -> None:
-    """First calls: compiled now, and taken from the disk cache by a second process."""
-    row("first call", "compiled, ms", "second process, ms")
-    nl.jit(lambda x: x * 3.25 - 1, cache=False)(ones(7))
-    for name, (function, args) in FIRST.items():
-        cold = []
-        for _ in range(7):
-            clear()
-            f = nl.jit(lambda *xs, g=function: g(*xs), cache=False)
-            started = time.perf_counter()
-            f(*args)
-            cold.append(time.perf_counter() - started)
-        row(name, f"{min(cold) * 1e3:.1f}", f"{second_process(name) * 1e3:.1f}")
-
-
-def second_process(name: str) -> float:
-    """Trace to result in a process that finds everything on disk; import excluded."""
-    with tempfile.TemporaryDirectory() as folder:
-        times = []
-        for _ in range(5):
-            command = [sys.executable, __file__, "--one", name]
-            environment = {**os.environ, "NEURLANG_CACHE": folder}
-            done = subprocess.run(command, env=environment, capture_output=True, check=True)
-            times.append(float(done.stdout))
-    return min(times[1:])
-
-
-def one(name: str) -> None:
-    """The first call of a process whose LLVM is loaded and linked once."""
-    nl.jit(lambda x: x * 3.25 - 1)(ones(7))
-    function, args = FIRST[name]
-    f = nl.jit(function)
-    started = time.perf_counter()
-    f(*args)
-    print(time.perf_counter() - started)
-
-
-def chain() -> None:
-    """Long chains of elementwise operations: the time must grow with the length, no faster."""
-    row("operations in a chain", "trace to result, s")
-    for length in (1250, 2500, 5000, 10000):
-
-        def long(x: Any, length: int = length) -> Any:
-            for step in range(length // 4):
-                x = np.maximum(x * 1.01 + 0.5, -3.0) - (0.25 + step)
-            return x
-
-        clear()
-        started = time.perf_counter()
-        nl.jit(long, cache=False)(ones(64))
-        row(str(length), f"{time.perf_counter() - started:.2f}")
-
-
-def products() -> None:
+def products(small: bool) -> None:
     """Products of matrices against NumPy's BLAS, interleaved."""
-    row("m, k, n", "neurlang, GFLOP/s", "NumPy, GFLOP/s")
+    head("m, k, n", "neurlang, GFLOP/s", "NumPy, GFLOP/s")
     sizes = [(n, n, n) for n in (32, 64, 128, 256, 512, 1024, 2048)]
-    for m, k, n in [*sizes, (8, 4096, 4096), (32, 512, 512), (256, 784, 512)]:
+    sizes += [(8, 4096, 4096), (32, 512, 512), (256, 784, 512)]
+    for m, k, n in sizes[:1] if small else sizes:
         a, b = np.random.rand(m, k).astype("f4"), np.random.rand(k, n).astype("f4")
         product = nl.jit(np.matmul, cache=False)
         ours = theirs = 1e9
@@ -164,15 +97,16 @@ def products() -> None:
         row(f"{m}, {k}, {n}", f"{work / ours:.0f}", f"{work / theirs:.0f}")
 
 
-GROUPS = {"calls": calls, "first": first, "chain": chain, "products": products}
+GROUPS = {"calls": calls, "products": products}
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--one"]:
-        one(sys.argv[2])
-        return
-    for name in sys.argv[1:] or GROUPS:
-        GROUPS[name]()
+    parser = argparse.ArgumentParser(description="Calls of small functions; products of matrices.")
+    parser.add_argument("groups", nargs="*", default=list(GROUPS), help=", ".join(GROUPS))
+    parser.add_argument("--small", action="store_true", help="the least that shows that it works")
+    chosen = parser.parse_args()
+    for name in chosen.groups:
+        GROUPS[name](chosen.small)
         print()
 
 

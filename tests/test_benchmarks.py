@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -37,6 +38,36 @@ def test_peers(tmp_path: Path) -> None:
                 assert min(figure["seconds"], figure["first"], figure["processor"]) >= 0
         assert f"| {workload['name']} | NumPy | **" in printed
     assert run("peers.py", "--show", str(file)).strip() in printed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("peaks.py", "--small"),
+        ("figures.py", "--small"),
+        ("first_calls.py", "elementwise", "--runs", "1"),
+        ("mathlib.py", "tanh", "--dtypes", "f4", "--rounds", "1"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_script_runs_at_its_smallest(command: tuple[str, ...]) -> None:
+    """Its tables have as many cells in each row as in the heading."""
+    for table in run(*command).strip().split("\n\n"):
+        heading, *rows = [line.count("|") for line in table.splitlines()]
+        assert heading > 2 and len(rows) > 1
+        assert set(rows) == {heading}
+
+
+def test_competitor() -> None:
+    printed = run("competitor.py", "softmax", "--quiet", "--rounds", "1")
+    assert printed.count("softmax") == 5
+
+
+def test_documented_commands_exist() -> None:
+    text = (BENCHMARKS.parent / "docs" / "benchmarks.md").read_text()
+    named = set(re.findall(r"python benchmarks/(\w+\.py)", text))
+    assert {"peers.py", "peaks.py", "figures.py", "first_calls.py"} <= named
+    assert all((BENCHMARKS / name).exists() for name in named)
 
 
 def test_lost_workloads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
