@@ -14,32 +14,55 @@ import pytest
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
+def run(script: str, *arguments: str) -> str:
+    """What a script prints, with this Python and no peers but those that are installed here."""
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+
+
 def test_peers(tmp_path: Path) -> None:
-    """Both libraries' results are verified against NumPy in float64, and a table is printed."""
+    """Results are verified against NumPy in float64, timed, written, and shown as tables."""
     file = tmp_path / "results.json"
     names = ["add16", "chain64", "matmul_32"]
-    command = [
-        sys.executable,
-        str(BENCHMARKS / "peers.py"),
-        *names,
-        "--rounds",
-        "1",
-        "--json",
-        file,
+    short = ("--rounds", "1", "--seconds", "0.001", "--libraries", "neurlang", "numpy")
+    printed = run("peers.py", *names, *short, "--json", str(file))
+    workloads = json.loads(file.read_text())["workloads"]
+    assert [workload["name"] for workload in workloads] == names
+    for workload in workloads:
+        assert set(workload["figures"]) == {"1", "2"}
+        for figures in workload["figures"].values():
+            assert set(figures) == {"neurlang", "numpy"}
+            for figure in figures.values():
+                assert figure["problem"] == ""
+                assert min(figure["seconds"], figure["first"], figure["processor"]) >= 0
+        assert f"| {workload['name']} | NumPy | **" in printed
+    assert run("peers.py", "--show", str(file)).strip() in printed
+
+
+def test_lost_workloads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    tables = runpy.run_path(str(BENCHMARKS / "tables.py"))
+    rows = [
+        tables["Row"](name, {2: figures(neurlang=ours, jax=8.0, numba=4.0), 1: figures(jax=8.0)})
+        for name, ours in (("won", 1.0), ("lost", 8.0), ("even", 4.0))
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    rows = json.loads(file.read_text())
-    assert [row["name"] for row in rows] == names
-    for row in rows:
-        assert set(row["seconds"]) >= {"neurlang", "numpy"}, row
-        assert all(first["wrong"] == "" for first in row["first"].values()), row
-        assert f"| {row['name']} |" in done.stdout
-    assert "over numpy's" in done.stdout
+    lines = tables["workloads_table"](rows).splitlines()
+    assert lines[0] == "| workload | best peer | ratio | with 1 thread | neurlang | jax | numba |"
+    assert lines[2] == "| lost | numba | **2.00** | - | 8000 | 8000 | 4000 |"
+    assert [line.split(" ")[1] for line in lines[2:]] == ["lost", "even", "won"]
+    means = tables["means_table"](rows).splitlines()
+    # (1 * 8 * 4) ** (1 / 3) is 3.175, over 8 and over 4
+    assert means[2] == "| 2 | 0.40 | 0.79 | 0.79 | 1 of 3 |"
+    assert means[3] == "| 1 | - | - | - | 0 of 0 |"
+
+
+def figures(**seconds: float) -> dict[str, dict[str, float]]:
+    return {library: {"seconds": value} for library, value in seconds.items()}
 
 
 def test_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    difference = runpy.run_path(str(BENCHMARKS / "peers.py"))["difference"]
+    difference = runpy.run_path(str(BENCHMARKS / "libraries.py"))["difference"]
     workload = runpy.run_path(str(BENCHMARKS / "workloads.py"))["WORKLOADS"]["add16"]
     right = [np.arange(16.0)]
     assert difference(right, right, workload) == ""
