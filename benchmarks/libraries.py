@@ -11,6 +11,7 @@ import importlib
 import json
 import math
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -288,8 +289,8 @@ def difference(found: list[Any], wanted: list[Any], workload: Workload) -> str:
 
 def processor_seconds() -> float:
     """Of this process, and of the compilers that it has started and that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    own, ended = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
 
 
 def first_call(call: Call, workload: Workload, file: str) -> dict[str, Any]:

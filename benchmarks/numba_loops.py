@@ -189,18 +189,18 @@ def sum_axis0(x: Any) -> Any:
 
 
 @fast
-def row_sum(row: Any) -> Any:
+def row_sum(x: Any, i: int) -> Any:
     total = ZERO
-    for value in row:
-        total += value
+    for j in range(x.shape[1]):
+        total += x[i, j]
     return total
 
 
 @fast
-def squares_from(row: Any, middle: Any) -> Any:
+def squares_from(x: Any, i: int, middle: Any) -> Any:
     total = ZERO
-    for value in row:
-        total += (value - middle) * (value - middle)
+    for j in range(x.shape[1]):
+        total += (x[i, j] - middle) * (x[i, j] - middle)
     return total
 
 
@@ -208,7 +208,7 @@ def squares_from(row: Any, middle: Any) -> Any:
 def sum_axis1(x: Any) -> Any:
     out = np.empty(x.shape[0], x.dtype)
     for i in prange(x.shape[0]):
-        out[i] = row_sum(x[i])
+        out[i] = row_sum(x, i)
     return out
 
 
@@ -217,8 +217,8 @@ def mean_var(x: Any) -> Any:
     mean, variance = np.empty(x.shape[0], x.dtype), np.empty(x.shape[0], x.dtype)
     count = f4(x.shape[1])
     for i in prange(x.shape[0]):
-        mean[i] = row_sum(x[i]) / count
-        variance[i] = squares_from(x[i], mean[i]) / count
+        mean[i] = row_sum(x, i) / count
+        variance[i] = squares_from(x, i, mean[i]) / count
     return mean, variance
 
 
@@ -256,8 +256,8 @@ def layernorm(x: Any, scale: Any, shift: Any) -> Any:
     out = np.empty_like(x)
     count = f4(x.shape[1])
     for i in prange(x.shape[0]):
-        mean = row_sum(x[i]) / count
-        factor = ONE / math.sqrt(squares_from(x[i], mean) / count + f4(1e-5))
+        mean = row_sum(x, i) / count
+        factor = ONE / math.sqrt(squares_from(x, i, mean) / count + f4(1e-5))
         for j in range(x.shape[1]):
             out[i, j] = (x[i, j] - mean) * factor * scale[j] + shift[j]
     return out
@@ -267,7 +267,7 @@ def layernorm(x: Any, scale: Any, shift: Any) -> Any:
 def l2norm(x: Any) -> Any:
     out = np.empty(x.shape[0], x.dtype)
     for i in prange(x.shape[0]):
-        out[i] = math.sqrt(squares_from(x[i], ZERO))
+        out[i] = math.sqrt(squares_from(x, i, ZERO))
     return out
 
 

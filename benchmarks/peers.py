@@ -39,6 +39,8 @@ from tables import OURS, Figures, Row, report
 from workloads import WORKLOADS, Workload
 
 SETTLE = 0.005  # seconds after a turn in which a library's threads go to sleep
+# Libraries' own settings: what the caller's shell says of them must not slow a peer down.
+SETTINGS = ("JAX_", "MKL_", "NEURLANG_", "NPY_", "NUMBA_", "OMP_", "OPENBLAS_", "TORCH", "XLA_")
 THREAD_VARIABLES = (
     "NEURLANG_THREADS",
     "NPROC",
@@ -63,8 +65,9 @@ class Peer:
         """The process; one that has died is replaced."""
         if self.process is not None and self.process.poll() is None:
             return self.process
+        inherited = {name: x for name, x in os.environ.items() if not name.startswith(SETTINGS)}
         environment = {
-            **os.environ,
+            **inherited,
             **dict.fromkeys(THREAD_VARIABLES, str(self.threads)),
             "NEURLANG_CACHE": "off",
             "JAX_PLATFORMS": "cpu",

@@ -160,7 +160,7 @@ def _flops(library: Library, machine: Machine, name: str, threads: int) -> float
         function(count, sinks[worker].ctypes.data)
 
     while True:
-        seconds = _fastest(work, threads, 1)
+        seconds = _fastest(work, threads, 3)  # one alone may be a thread that started late
         if seconds >= SAMPLE_SECONDS:
             break
         count *= 4
