@@ -106,17 +106,21 @@ class Peer:
     @contextmanager
     def real_time(self, wanted: bool) -> Iterator[None]:
         """Let no other process take a core from its threads meanwhile."""
-        self.schedule(wanted, os.SCHED_RR, 1)
+        if not wanted:
+            yield
+            return
+        self.schedule(os.SCHED_RR, 1)
         try:
             yield
         finally:
-            self.schedule(wanted, os.SCHED_OTHER, 0)
+            self.schedule(os.SCHED_OTHER, 0)
 
-    def schedule(self, wanted: bool, policy: int, priority: int) -> None:
-        if wanted and self.process is not None:
-            with suppress(FileNotFoundError):  # a thread, or the process, has ended
-                for thread in os.listdir(f"/proc/{self.process.pid}/task"):
-                    os.sched_setscheduler(int(thread), policy, os.sched_param(priority))
+    def schedule(self, policy: int, priority: int) -> None:
+        """Set the priority of every thread that there is."""
+        process = self.start()
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread, or all, has ended
+            for thread in os.listdir(f"/proc/{process.pid}/task"):
+                os.sched_setscheduler(int(thread), policy, os.sched_param(priority))
 
     def stop(self) -> None:
         if self.process is not None:
