@@ -330,7 +330,7 @@ def main(library: str) -> None:
         try:
             if what == "version":
                 module = importlib.import_module(MODULES.get(library, library))
-                reply = {"version": str(module.__version__)}
+                reply: dict[str, Any] = {"version": str(module.__version__)}
             elif what == "first":
                 name, file = more
                 call = missing("nothing is prepared")  # the arrays before are freed

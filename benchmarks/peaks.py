@@ -122,7 +122,7 @@ def memory_seconds(size: Size, peaks: dict[int, Peaks]) -> dict[str, tuple[int, 
 
 def print_peaks(peaks: dict[int, Peaks], size: Size, products: dict[str, list[Seconds]]) -> None:
     threads = list(peaks)
-    head(" ", *map(counted, threads))
+    head("", *map(counted, threads))
     for dtype in products:
         rates = [f"{peaks[count].flops[dtype] / 1e9:.0f}" for count in threads]
         row(f"multiply-adds in registers, {dtype}, GFLOP/s", *rates)

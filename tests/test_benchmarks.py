@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import runpy
@@ -68,6 +69,23 @@ def test_documented_commands_exist() -> None:
     named = set(re.findall(r"python benchmarks/(\w+\.py)", text))
     assert {"peers.py", "peaks.py", "figures.py", "first_calls.py"} <= named
     assert all((BENCHMARKS / name).exists() for name in named)
+
+
+def test_a_peer_that_does_not_answer_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    peer = importlib.import_module("peers").Peer("numpy", 1, sys.executable, str(tmp_path))
+    try:
+        assert peer.ask("version", patience=0) == {"problem": "no answer in 0 s"}
+        assert peer.ask("version") == {"version": np.__version__}
+        assert "KeyError" in peer.ask("first", "no_such_workload", "")["problem"]
+        assert peer.process is not None
+        peer.process.kill()
+        peer.process.wait()
+        assert peer.ask("version") == {"version": np.__version__}
+    finally:
+        peer.stop()
 
 
 def test_lost_workloads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
