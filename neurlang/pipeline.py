@@ -45,6 +45,7 @@ from neurlang.passes.loops.transpose import transpose
 from neurlang.passes.loops.vectorize import vectorize
 from neurlang.passes.run import Budget, PassLog, run_passes
 from neurlang.runtime.cache import DiskCache, content_key
+from neurlang.runtime.garbage import collector_paused
 from neurlang.runtime.memory import available
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
@@ -134,6 +135,7 @@ class Timer:
         self.last = now
 
 
+@collector_paused()
 def optimize(traced: Graph, target: Target, keep_texts: bool = False) -> Compilation:
     """Graph passes, fusion, lowering and loop passes."""
     made = Compilation(traced, target, log=PassLog(keep_texts))
@@ -196,8 +198,11 @@ def _each_kernel(apply: Callable[[Kernel], Kernel], program: Program) -> Program
 def _all_steps(
     apply: Callable[[Sequence[Step], set[Buffer]], list[Step]], program: Program
 ) -> Program:
-    """A pass over the whole program; of kernels that are equal then, one is compiled."""
-    return program.with_steps(share_kernels(apply(program.steps, program.results)))
+    """A pass over the whole program; of kernels that are alike then, one is compiled."""
+    steps = apply(program.steps, program.results)
+    if apply is join_blocks and steps == list(program.steps):
+        return program
+    return share_kernels(program.with_steps(steps))
 
 
 def _verify_program(program: Program, after: str) -> None:
@@ -206,6 +211,7 @@ def _verify_program(program: Program, after: str) -> None:
             verify_kernel(step, after)
 
 
+@collector_paused()
 def generate(made: Compilation, stamped: bool = False) -> Code:
     """LLVM text and machine code for an optimised program; `stamped` as for `emit_program`."""
     timer = Timer(made.seconds)
@@ -220,7 +226,7 @@ def generate(made: Compilation, stamped: bool = False) -> Code:
         raise InternalError(f"LLVM rejects the module of {program.name}: {error}") from error
     timer.done("llvm")
     count = len(made.traced.captured)
-    return Code(data, program.failures, made.graph.captured[count:])
+    return Code(data, program.failures, (*made.graph.captured[count:], *program.numbers))
 
 
 # the disk cache

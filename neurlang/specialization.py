@@ -21,6 +21,7 @@ from neurlang.nesting import Nesting
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.fold_constants import LARGEST
 from neurlang.runtime.entry import flat
+from neurlang.runtime.garbage import collector_paused
 
 if TYPE_CHECKING:
     from neurlang.executable import Executable
@@ -50,8 +51,10 @@ class Specialization:
     def trace(self) -> TracedCall:
         owner = self.owner
         if self.traced is None:
-            traced = trace_function(owner.__wrapped__, self.call, self.specs, owner.signature)
-            self.traced = replace(traced, graph=capture_constants(traced.graph, LARGEST))
+            with collector_paused():
+                traced = trace_function(owner.__wrapped__, self.call, self.specs, owner.signature)
+                graph = capture_constants(traced.graph, LARGEST)
+            self.traced = replace(traced, graph=graph)
         return self.traced
 
     def entry_parts(self, objects: Nesting) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ def interpreted_loops(case: Case) -> tuple[Any, ...]:
     program, graph = made.program, made.graph
     assert program is not None and graph is not None
     memory: dict[Buffer, Any] = dict(zip(program.inputs, case.inputs))
-    memory.update(zip(program.captured, graph.captured))
+    memory.update(zip(program.captured, (*graph.captured, *program.numbers)))
     for buffer in program.outputs:
         memory[buffer] = np.empty(buffer.shape, buffer.dtype)
     for buffer, place in program.places.items():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import neurlang as nl
+from neurlang import executable
 from neurlang.ir.steps import Repeat
 
 GENERATOR = np.random.default_rng(0)
@@ -60,8 +61,7 @@ def test_steps_of_a_simulation() -> None:
         lambda x, y: (x.sum(), y.max()),
         lambda x, y: (x.sum(), y[:-1].sum()),
         lambda x, y: (np.cumsum(x), np.cumsum(y[::-1])),
-        lambda x, y: (np.cumsum(x * 2), np.cumsum(y * 3)),
-        lambda x, y: (np.cumsum(x * 0.0), np.cumsum(y * -0.0)),
+        lambda x, y: (np.cumsum(x.astype(int) // 2), np.cumsum(y.astype(int) // 3)),
         lambda x, y: (np.cumsum(x), np.cumprod(y)),
         lambda x, y: (np.cumsum(x), np.cumsum(y.astype(np.float64))),
     ],
@@ -85,6 +85,70 @@ def test_equal_work_on_other_buffers_is_shared() -> None:
     with nl.options(verify=True, cache="off"):
         for found, wanted in zip(nl.jit(sums)(x, y), sums(x, y)):
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_that_differ_are_read() -> None:
+    def anneal(x: Any) -> Any:
+        for step in range(5):
+            x = np.cumsum(x * (0.5 + 0.01 * step) - 0.25) / (3.1 + step)
+        return x
+
+    x = GENERATOR.normal(size=40).astype(np.float32)
+    first, second, *others, last = steps(anneal, x)
+    assert (first, second, last) == ("kernel", "kernel", "kernel")  # the last divides alone
+    assert others == ["k1_cumulative"] * 3
+    text = nl.jit(anneal).lower(x).as_text("loops")
+    assert "k1_cumulative_f32: f32[2]" in text and "k1_cumulative_f32[1]" in text
+    with nl.options(verify=True, cache="off"):
+        np.testing.assert_allclose(nl.jit(anneal)(x), anneal(x), rtol=1e-3, atol=1e-3)
+
+
+def test_zeros_of_both_signs_are_two_numbers() -> None:
+    def signs(x: Any, y: Any) -> Any:
+        return np.cumsum(np.copysign(x, 0.0)), np.cumsum(np.copysign(y, -0.0))
+
+    x, y = np.ones((2, 40), np.float32)
+    assert steps(signs, x, y) == ["kernel", "k0_cumulative"]
+    first, second = nl.jit(signs)(x, y)
+    assert first[-1] == 40 and second[-1] == -40
+
+
+def test_numbers_of_two_dtypes() -> None:
+    def mixed(x: Any, y: Any) -> Any:
+        return tuple(
+            np.cumsum((a * np.float32(k)).astype(np.float64) / (k + 0.1))
+            for k, a in enumerate((x, y), 2)
+        )
+
+    x, y = GENERATOR.normal(size=(2, 40)).astype(np.float32)
+    assert steps(mixed, x, y) == ["kernel", "k0_cumulative"]
+    with nl.options(verify=True, cache="off"):
+        for found, wanted in zip(nl.jit(mixed)(x, y), mixed(x, y)):
+            np.testing.assert_allclose(found, wanted, rtol=1e-14)
+
+
+def test_too_many_numbers_are_not_read() -> None:
+    def polynomial(x: Any, offset: float) -> Any:
+        result = x
+        for k in range(40):
+            result = result * x + (k + offset)
+        return np.cumsum(result)
+
+    x, y = GENERATOR.uniform(-0.5, 0.5, size=(2, 40))
+    assert steps(lambda x, y: (polynomial(x, 0.1), polynomial(y, 0.2)), x, y) == ["kernel"] * 2
+    assert steps(lambda x, y: (polynomial(x, 0.1), polynomial(y, 0.1)), x, y)[1] != "kernel"
+
+
+def test_numbers_survive_the_disk_cache(tmp_path: Any) -> None:
+    def scaled(x: Any, y: Any) -> Any:
+        return np.cumsum(x * 1.5), np.cumsum(y * 2.5)
+
+    x, y = GENERATOR.normal(size=(2, 40)).astype(np.float32)
+    with nl.options(cache=str(tmp_path)):
+        for _ in range(2):
+            for found, wanted in zip(nl.jit(scaled)(x, y), scaled(x, y)):
+                np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+            executable.clear()
 
 
 def test_a_buffer_that_is_read_twice_is_no_pair_of_buffers() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from neurlang.codegen.writer import Value, Writer, constant, vector_type
 from neurlang.ir.types import BOOL, DType
 
-_NAMES = {"float32": "float", "float64": "double", "bool": "i1"}
+_NAMES = {"f": "float", "d": "double", "?": "i1"}  # by character: many ask, and names are made
 
 
 def llvm_type(dtype: DType) -> str:
     """The type of one element in a register; a bool is one bit."""
-    return _NAMES.get(dtype.name) or f"i{8 * dtype.itemsize}"
+    return _NAMES.get(dtype.char) or f"i{8 * dtype.itemsize}"
 
 
 def memory_type(dtype: DType) -> str:

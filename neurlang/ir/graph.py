@@ -10,7 +10,7 @@ shape) or an array. Nothing in a graph has side effects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,26 +99,43 @@ def users_of(graph: Graph) -> dict[Node, list[Node]]:
     return users
 
 
-def rebuild(graph: Graph, transform: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
+def rebuild(
+    graph: Graph,
+    transform: Callable[[Node, tuple[Node, ...]], Node],
+    ops: Container[str] | None = None,
+) -> Graph:
     """One forward walk: `transform(node, new arguments)` gives what stands for each node.
 
-    Nodes that the transformation makes on the way, and those it returns, are listed in the order
-    in which they are needed; dead ones are left for `eliminate_dead_nodes`.
+    Given `ops`, only those are transformed: a graph without them is returned as it is, like every
+    graph in which nothing changed. Nodes that the transformation makes on the way, and those it
+    returns, are listed in the order in which they are needed; dead ones are left for
+    `eliminate_dead_nodes`.
     """
+    if ops is not None and not any(node.op in ops for node in graph.nodes):
+        return graph
     table: dict[Node, Node] = {}
     order: dict[Node, None] = {}
+    changed = False
     for node in graph.nodes:
-        args = tuple(table[arg] for arg in node.args)
-        new = node if node.op == "param" else transform(node, args)
+        args = tuple([table[arg] for arg in node.args])
+        if node.op == "param":
+            new = node
+        elif ops is None or node.op in ops:
+            new = transform(node, args)
+        else:
+            new = with_args(node, args)
         table[node] = new
+        changed |= new is not node
         append_needed(new, order)
+    if not changed:
+        return graph
     outputs = tuple(table[node] for node in graph.outputs)
     return replace(graph, nodes=tuple(order), outputs=outputs)
 
 
 def with_args(node: Node, args: tuple[Node, ...]) -> Node:
     """The same node over other arguments of the same types."""
-    if all(a is b for a, b in zip(args, node.args)):
+    if args == node.args:  # nodes are compared by identity
         return node
     return Node(node.op, args, node.attrs, node.type, node.where)
 
@@ -126,6 +143,9 @@ def with_args(node: Node, args: tuple[Node, ...]) -> Node:
 def append_needed(root: Node, order: dict[Node, None]) -> None:
     """List `root` after everything it needs that is not yet listed, without recursion."""
     if root in order:
+        return
+    if all(arg in order for arg in root.args):
+        order[root] = None
         return
     stack: list[tuple[Node, int]] = [(root, 0)]
     while stack:

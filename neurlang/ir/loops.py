@@ -433,30 +433,24 @@ def elements_loaded(body: Sequence[Statement]) -> Counter[Buffer]:
     return found
 
 
-def children(expression: Expression) -> tuple[Expression, ...]:
-    """The direct parts of an expression."""
-    match expression:
-        case Apply(args=args):
-            return args
-        case Fold(register=register):
-            return (register,)
-        case _:
-            return ()
-
-
 def parts(expression: Expression) -> Iterator[Expression]:
     """An expression and all its parts."""
     stack = [expression]
     while stack:
         found = stack.pop()
         yield found
-        stack.extend(children(found))
+        if isinstance(found, Apply):
+            stack.extend(found.args)
+        elif isinstance(found, Fold):
+            stack.append(found.register)
 
 
 def depends_on(expression: Expression, atoms: set[Atom]) -> bool:
     """Whether a value changes with any of the variables or registers."""
     for part in parts(expression):
         match part:
+            case Apply():
+                pass
             case Ref(register=register, index=index):
                 if register in atoms or uses_any(index, atoms):
                     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from neurlang.ir.graph import Graph, Node
 from neurlang.ir.loops import Alloc, Buffer, Kernel, Statement, Store, expressions_of, walk
@@ -29,7 +30,10 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Steps in order. `offsets` place temporaries in a workspace of `temporary_bytes`."""
+    """Steps in order. `offsets` place temporaries in a workspace of `temporary_bytes`.
+
+    `captured` are the buffers of the graph's captured arrays, and then those of `numbers`.
+    """
 
     name: str
     inputs: tuple[Buffer, ...]
@@ -40,6 +44,7 @@ class Program:
     temporary_bytes: int = 0
     failures: tuple[Failure, ...] = ()
     places: dict[Buffer, Buffer] = field(default_factory=dict)
+    numbers: tuple[Any, ...] = ()
 
     def kernel(self, step: Step) -> Kernel | None:
         """The kernel whose loops a step runs, on its own buffers or another's; None for NumPy's."""

@@ -50,13 +50,19 @@ def run_passes(
     budget: Budget,
     verify: Callable[[Ir, str], None] | None,
 ) -> Ir:
-    """Apply passes in order, within the budget."""
+    """Apply passes in order, within the budget.
+
+    A pass that stands there twice has nothing to do where those between changed nothing: what it
+    left behind is what it would make of it.
+    """
+    left: dict[str, Ir] = {}
     for apply, name in zip(passes, names, strict=True):
         if not budget.allows(name):
             continue
         before = str(value) if log.keep_texts else ""
         started = time.perf_counter()
-        value = apply(value)
+        if left.get(name) is not value:
+            value = left[name] = apply(value)
         seconds = time.perf_counter() - started
         if verify is not None:
             verify(value, name)

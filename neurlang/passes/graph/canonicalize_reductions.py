@@ -13,24 +13,26 @@ import numpy as np
 
 from neurlang.ir.graph import Graph, Node, make_constant, make_node, rebuild, with_args
 from neurlang.ir.identities import REDUCTIONS, identity
+from neurlang.ir.ops import REDUCES
 from neurlang.ir.types import INT32, INT64, Shape, Type
 
 CHUNK = 1 << 15  # elements that one thread reduces before the partial results are combined
 LONG = 4 * CHUNK
 WIDTH = 64  # elements that a sum adds at once
 LONG_ROW = 256  # elements of a last axis that is worth reducing on its own
+REWRITTEN = frozenset(op.name for op in REDUCES) | {"dot"}
 FEW_ROWS = 16  # with more outer elements than this, the outer loop feeds the threads
 
 
 def canonicalize_reductions(graph: Graph) -> Graph:
     """Rewrite every reduction into reductions over a single axis of more than one element."""
-    return rebuild(graph, _rewrite)
+    return rebuild(graph, _rewrite, ops=REWRITTEN)
 
 
 def _rewrite(node: Node, args: tuple[Node, ...]) -> Node:
     if node.op == "dot" and not args[0].shape[-1]:
         return make_constant(np.zeros((), node.dtype), node.type, node.where)  # an empty sum
-    if node.kind != "reduce":
+    if node.op == "dot":
         return with_args(node, args)
     (source,) = args
     if node.op in ("argmax", "argmin"):

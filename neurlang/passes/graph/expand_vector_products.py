@@ -12,11 +12,11 @@ def expand_vector_products(graph: Graph) -> Graph:
     order: along its rows where k lies contiguous, down its columns where k does not. Leaves bools
     alone: they have no sum.
     """
-    return rebuild(graph, _expand)
+    return rebuild(graph, _expand, ops={"dot"})
 
 
 def _expand(node: Node, args: tuple[Node, ...]) -> Node:
-    if node.op != "dot" or node.dtype.kind == "b" or 1 not in node.shape[-2:]:
+    if node.dtype.kind == "b" or 1 not in node.shape[-2:]:
         return with_args(node, args)
     left, right = args
     column = node.shape[-1] == 1

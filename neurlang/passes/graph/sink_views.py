@@ -27,6 +27,8 @@ def sink_views(graph: Graph) -> Graph:
     reduction of a transpose becomes one over the source's own axes. The elements are the same;
     only a sum of floats may be added in another order. Leaves dead views behind.
     """
+    if not any(node.op in SINKING for node in graph.nodes):
+        return graph
     only_reduced = _only_reduced(graph)
 
     def sink(node: Node, args: tuple[Node, ...]) -> Node:

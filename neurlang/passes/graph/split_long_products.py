@@ -16,11 +16,11 @@ def split_long_products(graph: Graph) -> Graph:
     the length of a range and the logarithm of their number, instead of with k. Which products are
     split, and where, depends on their shapes alone. Leaves alone bools, which have no sum.
     """
-    return rebuild(graph, _split)
+    return rebuild(graph, _split, ops={"dot"})
 
 
 def _split(node: Node, args: tuple[Node, ...]) -> Node:
-    if node.op != "dot" or node.dtype.kind == "b":
+    if node.dtype.kind == "b":
         return with_args(node, args)
     left, right = args
     *batch, rows, depth = left.shape
