@@ -12,12 +12,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import (
+    BuiltinFunctionType,
     BuiltinMethodType,
     CodeType,
     FrameType,
     FunctionType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
+    WrapperDescriptorType,
 )
 from typing import Any
 
@@ -27,6 +30,7 @@ from neurlang.errors import PACKAGE, SideEffectError, Where, is_user_file, user_
 from neurlang.frontend.trace import current_trace
 
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+BUILT_IN = (type, np.ufunc, BuiltinFunctionType, WrapperDescriptorType, MethodWrapperType)
 _GLOBAL: tuple[Any, ...] = (random._inst, np.random.mtrand._rand)
 _IMPORTING = ("importlib", "linecache.py", "tokenize.py", "codecs.py")
 _hooked: list[bool] = []
@@ -200,7 +204,9 @@ def _unwrapped(called: Any) -> tuple[FunctionType | None, Any]:
             called = called.func
         elif "__wrapped__" in getattr(called, "__dict__", ()):
             called = called.__dict__["__wrapped__"]
-        elif not isinstance(called, type):
+        elif isinstance(called, BUILT_IN):
+            break
+        else:
             instance, called = called, inspect.getattr_static(type(called), "__call__", None)
     return None, None
 
