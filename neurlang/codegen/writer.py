@@ -135,6 +135,7 @@ class Writer:
         self.lines = [f"define {signature} {{", "entry:"]
         self.block = "entry"
         self.names = 0
+        self.known: dict[str, Value] = {}  # what pure instructions of this block gave
 
     def call_helper(
         self, name: str, arguments: Sequence[Value], body: Callable[..., Value]
@@ -168,6 +169,13 @@ class Writer:
         self.lines.append(f"  {name} = {instruction}")
         return Value(name, type)
 
+    def pure(self, instruction: str, type: str) -> Value:
+        """The value of an instruction that reads nothing but its operands: in a block, once."""
+        found = self.known.get(instruction)
+        if found is None:
+            found = self.known[instruction] = self.value(instruction, type)
+        return found
+
     def label(self, hint: str) -> str:
         self.names += 1
         return f"{hint}.{self.names}"
@@ -175,6 +183,7 @@ class Writer:
     def start_block(self, label: str) -> None:
         self.lines.append(f"{label}:")
         self.block = label
+        self.known = {}
 
     def branch(self, label: str) -> None:
         self.line(f"br label %{label}")
@@ -194,8 +203,10 @@ class Writer:
     def at(self, place: int) -> Iterator[None]:
         """Write what is inside at an earlier place, after what was written there before."""
         lines, self.lines = self.lines, []
+        known, self.known = self.known, {}
         yield
         written, self.lines = self.lines, lines
+        self.known = known
         self.lines[place] = "\n".join(filter(None, [self.lines[place], *written]))
 
     def finish(self) -> None:
@@ -236,7 +247,7 @@ class Writer:
     # arithmetic: operands have one type, which is the result's
 
     def binary(self, op: str, a: Value, b: Value) -> Value:
-        return self.value(f"{op} {a.type} {a.text}, {b.text}", a.type)
+        return self.pure(f"{op} {a.type} {a.text}, {b.text}", a.type)
 
     def fadd(self, a: Value, b: Value) -> Value:
         return self.binary("fadd", a, b)
@@ -254,7 +265,7 @@ class Writer:
         return self.binary("frem", a, b)
 
     def fneg(self, a: Value) -> Value:
-        return self.value(f"fneg {a}", a.type)
+        return self.pure(f"fneg {a}", a.type)
 
     def add(self, a: Value, b: Value) -> Value:
         return self.binary("add", a, b)
@@ -296,23 +307,23 @@ class Writer:
         return self.binary("xor", a, b)
 
     def icmp(self, predicate: str, a: Value, b: Value) -> Value:
-        return self.value(
+        return self.pure(
             f"icmp {predicate} {a.type} {a.text}, {b.text}", vector_type("i1", a.lanes)
         )
 
     def fcmp(self, predicate: str, a: Value, b: Value) -> Value:
-        return self.value(
+        return self.pure(
             f"fcmp {predicate} {a.type} {a.text}, {b.text}", vector_type("i1", a.lanes)
         )
 
     def select(self, condition: Value, yes: Value, no: Value) -> Value:
-        return self.value(f"select {condition}, {yes}, {no}", yes.type)
+        return self.pure(f"select {condition}, {yes}, {no}", yes.type)
 
     # conversions: `scalar` names the new element type, the lanes stay
 
     def convert(self, op: str, a: Value, scalar: str) -> Value:
         type = vector_type(scalar, a.lanes)
-        return a if type == a.type else self.value(f"{op} {a} to {type}", type)
+        return a if type == a.type else self.pure(f"{op} {a} to {type}", type)
 
     def bitcast(self, a: Value, scalar: str) -> Value:
         return self.convert("bitcast", a, scalar)
@@ -366,7 +377,9 @@ class Writer:
     def intrinsic(self, name: str, *arguments: Value) -> Value:
         """`llvm.NAME` overloaded on the first argument's type, which is the result's type."""
         type = arguments[0].type
-        return self.call(f"llvm.{name}.{intrinsic_suffix(type)}", type, arguments)
+        name = f"llvm.{name}.{intrinsic_suffix(type)}"
+        self.module.declare(name, type, (a.type for a in arguments))
+        return self.pure(f"call {type} @{name}({', '.join(map(str, arguments))})", type)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c, rounded once."""
@@ -400,29 +413,30 @@ class Writer:
         if lanes == 1:
             return a
         type = vector_type(a.type, lanes)
-        first = self.value(f"insertelement {type} poison, {a}, i64 0", type)
+        first = self.pure(f"insertelement {type} poison, {a}, i64 0", type)
         return self.shuffle(first, first, [0] * lanes)
 
     def shuffle(self, a: Value, b: Value, lanes: Sequence[int]) -> Value:
         """Lanes of `a` (0..n) and of `b` (n..2n); -1 is a lane that does not matter."""
         mask = ", ".join(f"i32 {lane}" if lane >= 0 else "i32 poison" for lane in lanes)
         type = vector_type(a.scalar, len(lanes))
-        return self.value(f"shufflevector {a}, {b}, <{len(lanes)} x i32> <{mask}>", type)
+        chosen = f"<{mask}>" if any(lanes) else "zeroinitializer"
+        return self.pure(f"shufflevector {a}, {b}, <{len(lanes)} x i32> {chosen}", type)
 
     def extract(self, a: Value, lane: int) -> Value:
         if a.lanes == 1:
             return a
-        return self.value(f"extractelement {a}, i64 {lane}", a.scalar)
+        return self.pure(f"extractelement {a}, i64 {lane}", a.scalar)
 
     def insert(self, a: Value, scalar: Value, lane: int) -> Value:
-        return self.value(f"insertelement {a}, {scalar}, i64 {lane}", a.type)
+        return self.pure(f"insertelement {a}, {scalar}, i64 {lane}", a.type)
 
     # memory: `align` is the element's size unless given
 
     def offset(self, pointer: Value, index: Value | int, element: str = "i8") -> Value:
         """pointer + index * size(element)."""
         text = f"i64 {index}" if isinstance(index, int) else str(index)
-        return self.value(f"getelementptr {element}, {pointer}, {text}", "ptr")
+        return self.pure(f"getelementptr {element}, {pointer}, {text}", "ptr")
 
     def load(self, pointer: Value, type: str, align: int = 0, suffix: str = "") -> Value:
         align = align or max(1, BITS[split_type(type)[0]] // 8)

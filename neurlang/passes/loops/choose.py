@@ -136,8 +136,16 @@ def row_block(rows: int, height: int) -> int:
     return _multiple(max(LEAST_ROW_BLOCK, -(-rows // ROW_BLOCKS)), height)
 
 
-def depth_unroll(steps: int) -> int:
-    """Steps of k in one iteration: a divisor of a short loop, so that nothing is left."""
+def depth_unroll(steps: int, plain: bool) -> int:
+    """Steps of k in one iteration: a divisor of a short loop, so that nothing is left.
+
+    A `plain` tile reads rows of the right operand that follow each other, and stores its sums:
+    there the code would only be longer. Rows that lie apart are read sooner where two are asked for
+    at once. And where much is computed with the sums, LLVM keeps constants of that in registers
+    and, in a short loop, spills sums for them.
+    """
+    if plain:
+        return 1
     if steps <= DEPTH_UNROLL * 2:
         return max(n for n in range(1, DEPTH_UNROLL + 1) if steps % n == 0)
     return DEPTH_UNROLL

@@ -22,6 +22,7 @@ from neurlang.ir.loops import (
     Update,
     Var,
     affine,
+    parts,
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
@@ -96,12 +97,13 @@ class _Registers:
         self.full, self.partial = divmod(columns, self.lanes)
         vectors = self.full + (self.partial > 0)
         self.sums = Register("sum", tile.sums.dtype, self.lanes, (rows, vectors))
+        self.plain = choose.writes_out(_inner(tile.finish).body)
         self.vectors = Register("right", tile.sums.dtype, self.lanes, (vectors,))
 
     def statements(self) -> list[Statement]:
         tile = self.tile
         body = [self._written_out(tile.start), *self._steps()]
-        if choose.writes_out(_inner(tile.finish).body):
+        if self.plain:
             return [*body, self._written_out(tile.finish)]
         return [Alloc(tile.sums), *body, self._spilled(), *_body([tile.finish])]
 
@@ -145,7 +147,7 @@ class _Registers:
     def _steps(self) -> list[Statement]:
         """The loops over k: in the innermost some steps in an iteration, then what is left."""
         *around, inner = self.tile.depth
-        copies = choose.depth_unroll(inner.trips)
+        copies = choose.depth_unroll(inner.trips, self.plain and self._in_order(inner.var))
         main = inner.trips // copies * copies
         body: list[Statement] = []
         for start, stop, times in ((0, main, copies), (main, inner.trips, 1)):
@@ -154,6 +156,13 @@ class _Registers:
                 step = tuple(self._step(inner.var, affine(k)))
                 body.append(For(k, start, stop, 1, "serial", step, times))
         return [nest(around, body)] if around else body
+
+    def _in_order(self, k: Var) -> bool:
+        """Whether the rows of the right operand that a tile reads follow each other in memory."""
+        _, right = factors(self.tile.step.value)
+        loads = [part for part in parts(right) if isinstance(part, Load)]
+        columns = self.tile.sums.shape[1]
+        return all(load.buffer.flat(load.index).coefficient(k) == columns for load in loads)
 
     def _step(self, var: Var, k: Affine) -> list[Statement]:
         """One k: every vector of the right operand and every element of the left one, read once."""
