@@ -39,7 +39,7 @@ def test_large_results() -> None:
 
 def test_what_stays_in_the_last_cache() -> None:
     assert stores(lambda x: x + 1, (1 << 20,), l3=1 << 24) == [False]
-    assert stores(lambda x: x.sum(axis=0), (1 << 10, 1 << 12)) == [False]  # a small result
+    assert not any(stores(lambda x: x.sum(axis=0), (1 << 10, 1 << 12)))  # a small result
 
 
 def test_the_masked_end_is_a_plain_store() -> None:

@@ -21,6 +21,7 @@ from neurlang.ir.loops import (
     Store,
     Update,
     expressions_of,
+    loads_in,
     parts,
     walk,
 )
@@ -38,6 +39,23 @@ GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
 COPY_LIMIT = 2000  # cost of all copies of what a reduction adds up
 COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns
+COLUMN_BLOCKS = 4  # of columns, at least, for threads to share
+BLOCK_BYTES = 512, 8192  # of a row in such a block: long pieces to read, short sums in the cache
+
+
+def column_block(columns: int, lanes: int, body: Sequence[Statement]) -> int:
+    """Columns whose sums wait in scratch memory while rows are read, a long piece of each; 0 where
+    few columns side by side, with sums in registers, are better: there are few, or much is computed
+    for what is added."""
+    size = max((load.dtype.itemsize for load in loads_in(body)), default=1)
+    least, most = (count // size for count in BLOCK_BYTES)
+    loops = [statement for statement in body if isinstance(statement, For)]
+    if columns < COLUMN_BLOCKS * least:
+        return 0
+    if not all(copies_are_short(loop.body, TREE_ROWS) for loop in loops):
+        return 0
+    blocks = max(COLUMN_BLOCKS, -(-columns // most))
+    return _multiple(-(-columns // blocks), lanes)
 
 
 def lanes(body: Sequence[Statement], machine: Machine) -> int:

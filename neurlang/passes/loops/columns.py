@@ -13,6 +13,7 @@ from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
     Alloc,
+    Apply,
     Atom,
     Buffer,
     Expression,
@@ -44,7 +45,7 @@ def vectorize_columns(body: Sequence[Statement], machine: Machine) -> list[State
         if not isinstance(statement, For):
             result.append(statement)
         elif any(isinstance(s, For) and _is_flat(s) for s in statement.body):
-            result.extend(_Columns(statement, choose.lanes(statement.body, machine)).statements())
+            result.extend(_Columns(statement, machine).statements())
         else:
             result.append(
                 replace(statement, body=tuple(vectorize_columns(statement.body, machine)))
@@ -62,14 +63,19 @@ def _values(loop: For) -> list[Statement]:
 
 
 class _Columns:
-    def __init__(self, loop: For, lanes: int) -> None:
+    def __init__(self, loop: For, machine: Machine) -> None:
         self.loop = loop
-        self.lanes = lanes
+        self.lanes = choose.lanes(loop.body, machine)
         self.vectors = choose.COLUMN_VECTORS
+        self.block = choose.column_block(loop.stop, self.lanes, loop.body)
 
     def statements(self) -> list[Statement]:
-        width = self.vectors * self.lanes
+        return self._blocks() if self.block else self._tiles()
+
+    def _tiles(self) -> list[Statement]:
+        """Several vectors of columns, whose sums are registers, go down all rows."""
         count = self.loop.stop
+        width = self.vectors * self.lanes
         main = count // width * width
         result: list[Statement] = []
         if main:
@@ -82,6 +88,18 @@ class _Columns:
             # one trip: a loop so that its registers are its own
             var = Var(f"{self.loop.var.name}_tile", main, main)
             result.append(For(var, main, main + 1, 1, "serial", tuple(tile.statements())))
+        return result
+
+    def _blocks(self) -> list[Statement]:
+        """Blocks of columns, whose sums wait in scratch memory; the last may be smaller."""
+        count, width = self.loop.stop, self.block
+        main = count // width * width
+        result: list[Statement] = []
+        for start, stop, size in ((0, main, width), (main, count, count - main)):
+            if start < stop:
+                var = Var(f"{self.loop.var.name}_block", start, stop - size)
+                block = _Block(self.loop, affine(var), self.lanes, size)
+                result.append(For(var, start, stop, size, "serial", tuple(block.statements())))
         return result
 
 
@@ -265,3 +283,71 @@ class _Tile:
             else:
                 result.append(Update(register, ops[register], whole))
         return result
+
+
+class _Block(_Tile):
+    """Columns whose sums are elements of scratch memory: rows are read in long pieces."""
+
+    def __init__(self, loop: For, base: Affine, lanes: int, width: int) -> None:
+        super().__init__(loop, base, lanes, 1, 0)
+        self.width = width
+        self.places: dict[Register, Buffer] = {}
+
+    def statements(self) -> list[Statement]:
+        body = super().statements()
+        return [*map(Alloc, self.places.values()), *body]
+
+    def _spread(
+        self, run: Sequence[Statement], more: dict[Register, Register] | None = None
+    ) -> list[Statement]:
+        if not run:
+            return []
+        run = [*needed(self.indices, registers_in(run)), *run]
+        column = Var(self.loop.var.name, 0, self.width - 1)
+        kept = {old: self._place(new) for old, new in {**self.arrays, **(more or {})}.items()}
+        atoms: dict[Atom, Affine] = {self.loop.var: self.base + affine(column)}
+        body = _InScratch(kept, affine(column), atoms, self.lanes, column).body(run)
+        return [For(column, 0, self.width, self.lanes, "vector", body)]
+
+    def _spread_arrays(self, lets: Sequence[Let], array: Register) -> list[Statement]:
+        column = Var(self.loop.var.name, 0, self.width - 1)
+        body = tuple(Store(self._place(array), (affine(column),), let.value) for let in lets)
+        return [For(column, 0, self.width, self.lanes, "vector", body)]
+
+    def _place(self, array: Register) -> Buffer:
+        if array not in self.places:
+            self.places[array] = Buffer(f"{array.name}s", array.dtype, (self.width,))
+        return self.places[array]
+
+
+class _InScratch(Rewriter):
+    """Copies statements for the columns of a block; registers of theirs are elements of scratch."""
+
+    def __init__(
+        self,
+        places: dict[Register, Buffer],
+        column: Affine,
+        atoms: dict[Atom, Affine],
+        lanes: int,
+        var: Var,
+    ) -> None:
+        super().__init__(atoms, lanes=lanes, varying=[var])
+        self.places = places
+        self.column = column
+
+    def expression(self, expression: Expression) -> Expression:
+        if isinstance(expression, Ref) and expression.register in self.places:
+            return Load(self.places[expression.register], (self.column,))
+        return super().expression(expression)
+
+    def statement(self, statement: Statement) -> Statement:
+        match statement:
+            case Let(register, value) if register in self.places:
+                return Store(self.places[register], (self.column,), self.expression(value))
+            case Update(register, op, value) if register in self.places:
+                place, new = self.places[register], self.expression(value)
+                if op != "set":
+                    new = Apply(op, (Load(place, (self.column,)), new), register.dtype)
+                return Store(place, (self.column,), new)
+            case _:
+                return super().statement(statement)

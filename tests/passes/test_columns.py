@@ -1,0 +1,90 @@
+"""Reductions down columns: the same bits for columns in registers and for blocks in scratch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neurlang as nl
+
+GENERATOR = np.random.default_rng(0)
+FEW = 100  # columns that go down in registers
+
+REDUCTIONS: dict[str, Callable[[Any], Any]] = {
+    "sum": lambda x: x.sum(axis=0),
+    "max": lambda x: x.max(axis=0),
+    "var": lambda x: x.var(axis=0),
+    "normalized": lambda x: (x - x.mean(axis=0)) / (x.std(axis=0) + 1),
+    "argmin": lambda x: x.argmin(axis=0),
+    "of two": lambda x: (x * 2 + 1).sum(axis=0) + x.max(axis=0),
+    "exponentials": lambda x: np.exp(x * 0.001).sum(axis=0),
+}
+
+
+def in_pieces(function: Callable[[Any], Any], x: Any) -> Any:
+    """What the function gives for some columns at a time."""
+    pieces = [x[..., start : start + FEW] for start in range(0, x.shape[-1], FEW)]
+    return np.concatenate([nl.jit(function)(np.ascontiguousarray(piece)) for piece in pieces], -1)
+
+
+@pytest.mark.parametrize("name", list(REDUCTIONS))
+@pytest.mark.parametrize("shape", [(1, 600), (9, 2048), (70, 1025), (200, 1024)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+def test_blocks_have_the_bits_of_columns_in_registers(
+    name: str, shape: tuple[int, int], dtype: str
+) -> None:
+    x = (GENERATOR.normal(size=shape) * 100).astype(dtype)
+    function = REDUCTIONS[name]
+    for bits in (128, 0):
+        with nl.options(verify=True, cache="off", vector_bits=bits):
+            found = nl.jit(function)(x)
+            np.testing.assert_array_equal(found, in_pieces(function, x))
+    with np.errstate(all="ignore"):
+        close = (
+            {"rtol": 1e-12, "atol": 1e-9} if dtype == "float64" else {"rtol": 1e-5, "atol": 0.02}
+        )
+        np.testing.assert_allclose(found, function(x), **close)
+
+
+def test_sums_of_blocks_are_accurate() -> None:
+    x = np.full((30_000, 600), 0.1, np.float32)
+    x[::7] = -1e4
+    exact = math.fsum(x[:, 0].tolist())
+    found = nl.jit(lambda x: x.sum(axis=0))(x)
+    bound = (2 + math.log2(len(x))) * 2.0**-24 * np.abs(x[:, 0].astype(np.float64)).sum()
+    assert np.abs(found - exact).max() <= bound
+
+
+def test_infinite_and_missing_values_stay_in_their_columns() -> None:
+    x = np.ones((40, 700), np.float32)
+    x[3, 5], x[9, 500], x[2, 699], x[4, 699] = np.inf, np.nan, np.inf, -np.inf
+    with np.errstate(all="ignore"):
+        wanted = x.sum(axis=0)
+    np.testing.assert_array_equal(nl.jit(lambda x: x.sum(axis=0))(x), wanted)
+
+
+def test_batches_of_columns() -> None:
+    x = GENERATOR.normal(size=(3, 50, 700)).astype(np.float32)
+    with nl.options(verify=True, cache="off"):
+        found = nl.jit(lambda x: x.sum(axis=1))(x)
+    np.testing.assert_allclose(found, x.astype(np.float64).sum(axis=1), rtol=1e-4, atol=1e-4)
+
+
+def elaborate(x: Any) -> Any:
+    for _ in range(8):
+        x = np.arctan2(np.sin(x), np.tan(x))
+    return x
+
+
+def test_which_columns_wait_in_scratch() -> None:
+    def scratch(columns: int, function: Callable[[Any], Any]) -> bool:
+        x = nl.ShapeDtype((64, columns), "float32")
+        return "acc1s" in nl.jit(function).lower(x).as_text("loops")
+
+    assert scratch(1024, REDUCTIONS["sum"])
+    assert not scratch(256, REDUCTIONS["sum"])  # too few for blocks
+    assert not scratch(4096, lambda x: elaborate(x).sum(axis=0))
