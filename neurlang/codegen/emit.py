@@ -335,7 +335,7 @@ class _Function:
                 value = self.vars[atom]
                 number += self.ahead.get(atom, 0) * coefficient
             else:
-                value = self.registers[(atom, ())]
+                value = self._index_register(atom)
             if isinstance(value, int):
                 number += value * coefficient
                 continue
@@ -351,9 +351,8 @@ class _Function:
 
     def _stride(self, flat: Affine) -> int | None:
         """Elements between neighbouring lanes; None where the lanes' indices are data."""
-        for atom, _ in flat.terms:
-            if isinstance(atom, Register) and self.registers[(atom, ())].lanes > 1:
-                return None
+        if any(isinstance(atom, Register) and self._is_data(atom) for atom, _ in flat.terms):
+            return None
         return flat.coefficient(self.lane) if self.lane is not None else 0
 
     def _address(self, buffer: Buffer, flat: Affine) -> Value:
@@ -362,7 +361,7 @@ class _Function:
         terms = []
         for atom, coefficient in flat.terms:
             if isinstance(atom, Register):
-                terms.append(Term(None, self.registers[(atom, ())], coefficient))
+                terms.append(Term(None, self._index_register(atom), coefficient))
                 continue
             value = self.vars[atom]
             number += self.ahead.get(atom, 0) * coefficient
@@ -374,18 +373,35 @@ class _Function:
         return self.writer.offset(base, number, memory_type(buffer.dtype)) if number else base
 
     def _addresses(self, buffer: Buffer, flat: Affine, stride: int | None) -> Value:
-        """A vector of addresses, one a lane."""
-        writer = self.writer
-        index = self._affine(flat)
-        if isinstance(index, int):
-            index = constant(index, "i64")
-        index = self._widened(index, self.lanes)
-        if self.lane is not None and (step := flat.coefficient(self.lane)):
-            index = writer.add(index, constant_vector([k * step for k in range(self.lanes)], "i64"))
-        type = vector_type("ptr", self.lanes)
+        """A vector of addresses, one a lane: the one that all share, and what differs."""
+        terms = [(a, n) for a, n in flat.terms if isinstance(a, Register) and self._is_data(a)]
+        shared = Affine(flat.constant, tuple(term for term in flat.terms if term not in terms))
+        step = flat.coefficient(self.lane) if self.lane is not None else 0
+        steps = [lane * step for lane in range(self.lanes)]
+        differs = Affine(0, tuple(terms))
+        low, high = differs.low + min(steps), differs.high + max(steps)
+        registers = [self.registers[(register, ())] for register, _ in terms]
+        narrow = -(1 << 31) <= low and high < 1 << 31 and all(r.scalar == "i32" for r in registers)
+        scalar = "i32" if narrow else "i64"
+        index = constant_vector(steps, scalar) if step else None
+        for value, (_, coefficient) in zip(registers, terms):
+            value = self.writer.sext(value, scalar)
+            if coefficient != 1:
+                value = self.writer.mul(value, constant(coefficient, value.type))
+            index = value if index is None else self.writer.add(index, value)
+        assert index is not None
+        base = self._address(buffer, shared)
         element = memory_type(buffer.dtype)
-        pointer = self.pointers[buffer]
-        return writer.value(f"getelementptr {element}, {pointer}, {index}", type)
+        type = vector_type("ptr", self.lanes)
+        return self.writer.value(f"getelementptr {element}, {base}, {index}", type)
+
+    def _is_data(self, register: Register) -> bool:
+        """Whether the lanes have indices of their own in a register."""
+        return self.registers[(register, ())].lanes > 1
+
+    def _index_register(self, register: Register) -> Value:
+        """A register as a part of an address."""
+        return self.writer.sext(self.registers[(register, ())], "i64")
 
     def _reversed(self, value: Value) -> Value:
         return self.writer.shuffle(value, value, list(range(self.lanes - 1, -1, -1)))

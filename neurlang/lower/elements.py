@@ -42,7 +42,7 @@ from neurlang.ir.loops import (
     Statement,
     affine,
 )
-from neurlang.ir.types import BOOL, INT64, DType
+from neurlang.ir.types import BOOL, INT32, INT64, DType
 
 Key = tuple[Node, Indices]
 MAX_DEPTH = 6  # operators of one expression before it gets a name: long lines do not read well
@@ -301,8 +301,8 @@ class Block:
         return (*index[:axis], at, *index[axis + rank :])
 
 
-def _number(value: int) -> Literal:
-    return Literal(np.int64(value), INT64)
+def _number(value: int, dtype: DType = INT64) -> Literal:
+    return Literal(dtype.type(value), dtype)
 
 
 def _compare(op: str, left: Affine, right: int) -> Apply:
@@ -311,16 +311,29 @@ def _compare(op: str, left: Affine, right: int) -> Apply:
 
 def checked_index(block: Block, node: Node, value: Expression, size: int) -> Affine:
     """A data-dependent index, counted from the end where negative; 0 where the check fails."""
+    value = _narrowed(value, size)
+    dtype = value.dtype
+    zero, end = _number(0, dtype), _number(size, dtype)
     named = block.let(value, "i")
-    negative = Apply("less", (named, _number(0)), BOOL)
-    from_end = Apply("add", (named, _number(size)), INT64)
-    counted = block.let(Apply("where", (negative, from_end, named), INT64), "i")
-    above = Apply("less_equal", (_number(0), counted), BOOL)
-    below = Apply("less", (counted, _number(size)), BOOL)
+    negative = Apply("less", (named, zero), BOOL)
+    from_end = Apply("add", (named, end), dtype)
+    counted = block.let(Apply("where", (negative, from_end, named), dtype), "i")
+    above = Apply("less_equal", (zero, counted), BOOL)
+    below = Apply("less", (counted, end), BOOL)
     inside = block.let(Apply("and", (above, below), BOOL), "inside")
     block.require(inside, index_failure(node, size))
-    bounded = block.let(Apply("where", (inside, counted, _number(0)), INT64), "k", high=size - 1)
+    bounded = block.let(Apply("where", (inside, counted, zero), dtype), "k", high=size - 1)
     return affine(bounded.register)
+
+
+def _narrowed(index: Expression, size: int) -> Expression:
+    """An index in 32 bits, twice as many at once, where neither it nor the axis has more."""
+    if not (isinstance(index, Apply) and index.op == "cast" and size <= np.iinfo(np.int32).max):
+        return index
+    (given,) = index.args
+    if not np.can_cast(given.dtype, INT32):
+        return index
+    return given if given.dtype == INT32 else Apply("cast", (given,), INT32)
 
 
 __all__ = ["ZERO", "Block", "Failure", "Key", "Scope", "checked_index"]

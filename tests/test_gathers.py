@@ -1,0 +1,87 @@
+"""Compiled gathers, scatters and strided reads, with indices of every dtype, against NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neurlang as nl
+from neurlang.errors import IndexingError
+
+GENERATOR = np.random.default_rng(0)
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+
+
+def indices(dtype: str, size: int, count: int) -> Any:
+    """Indices of an axis, from its end as well where the dtype has negative numbers."""
+    info = np.iinfo(dtype)
+    low, high = max(-size, int(info.min)), min(size - 1, int(info.max))
+    return GENERATOR.integers(low, high, count, endpoint=True, dtype=dtype)
+
+
+@pytest.fixture(autouse=True)
+def verified() -> Any:
+    with nl.options(verify=True, cache="off"):
+        yield
+
+
+@pytest.mark.parametrize("bits", [0, 128, 256])
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_indices_of_every_dtype(dtype: str, bits: int) -> None:
+    x = GENERATOR.normal(size=(300, 70)).astype(np.float32)
+    flat = GENERATOR.normal(size=1000)
+    rows, columns, places = (indices(dtype, size, 77) for size in (300, 70, 1000))
+    with nl.options(vector_bits=bits):
+        found = nl.jit(lambda x, y, i, j, k: (x[i], x[:, j], x[i, j], y[k]))(
+            x, flat, rows, columns, places
+        )
+        added = nl.jit(lambda i, y: nl.scatter_add(np.zeros(1000), i, y))(places, flat[:77])
+    wanted = (x[rows], x[:, columns], x[rows, columns], flat[places])
+    for one, other in zip(found, wanted):
+        np.testing.assert_array_equal(one, other)
+    total = np.zeros(1000)
+    np.add.at(total, places, flat[:77])
+    np.testing.assert_allclose(added, total, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("wrong", [60, -61])
+def test_an_index_out_of_range(dtype: str, wrong: int) -> None:
+    if np.dtype(dtype).kind == "u" and wrong < 0:
+        wrong = int(np.iinfo(dtype).max)
+    x = np.arange(60.0)
+    places = np.zeros(40, dtype)
+    places[33] = wrong
+    gather = nl.jit(lambda x, i: x[i])
+    if dtype == "uint64" and wrong > 60:  # NumPy takes it for -1
+        np.testing.assert_array_equal(gather(x, places), x[places])
+        return
+    with pytest.raises(IndexingError):
+        gather(x, places)
+
+
+def test_the_smallest_index_of_32_bits() -> None:
+    places = np.array([0, np.iinfo(np.int32).min], np.int32)
+    with pytest.raises(IndexingError):
+        nl.jit(lambda x, i: x[i])(np.arange(10.0), places)
+    large = np.iinfo(np.int32).max
+    x = np.broadcast_to(np.float32(2), (large,))
+    traced = nl.jit(lambda x, i: x[i]).lower(
+        nl.ShapeDtype(x.shape, "float32"), nl.ShapeDtype((3,), "int32")
+    )
+    assert "i64" not in traced.as_text("loops")
+    beyond = nl.jit(lambda x, i: x[i]).lower(
+        nl.ShapeDtype((large + 1,), "float32"), nl.ShapeDtype((3,), "int32")
+    )
+    assert "i64" in beyond.as_text("loops")
+
+
+@pytest.mark.parametrize("step", [2, 3, -1, -3, 17])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+def test_strided_reads(step: int, dtype: str) -> None:
+    x = (GENERATOR.normal(size=(40, 200)) * 100).astype(dtype)
+    found = nl.jit(lambda x: (x[:, ::step] * 2, x[::step, 5::3] + x[::step, 5::3]))(x)
+    for one, other in zip(found, (x[:, ::step] * 2, x[::step, 5::3] + x[::step, 5::3])):
+        np.testing.assert_array_equal(one, other)
