@@ -11,6 +11,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from neurlang.codegen.program import EXPORTS
 from neurlang.frontend.signature import LeafSpec
 from neurlang.ir.graph import Graph
 from neurlang.ir.interpret import interpret
-from neurlang.ir.types import Type, parse_type
+from neurlang.ir.types import INT64, Type, parse_type
 from neurlang.pipeline import (
     Code,
     Target,
@@ -148,11 +149,7 @@ def _as_memory(leaf: Any) -> Any:
 
 # steps that NumPy does
 
-_SORTERS: dict[str, Callable[[Any, int], Any]] = {
-    "sort": lambda x, _: sorting.sort(x),
-    "argsort": lambda x, _: sorting.argsort(x),
-    "top_k": sorting.top_k,
-}
+_SORTERS = {"sort": sorting.sort, "argsort": sorting.argsort, "top_k": sorting.top_k}
 
 
 # What a library step raised in a thread. An exception cannot pass through machine code: the program
@@ -173,11 +170,9 @@ def _run_library(text: bytes, pointers: Any) -> int:
 
     Returns 0, or what the program is to return where memory ran out or a signal interrupted.
     """
-    op, dtype, shape, count = text.decode().split(" ")
-    type: Type = parse_type(f"{dtype}[{shape}]")
     try:
-        result = _SORTERS[op](_view(pointers[0], type), int(count))
-        _view(pointers[1], Type(result.dtype, result.shape))[...] = result
+        compute, source, result = _library_step(text)
+        compute(_view(pointers[0], source), _view(pointers[1], result))
     except MemoryError:
         return OUT_OF_MEMORY
     except BaseException as error:
@@ -186,9 +181,18 @@ def _run_library(text: bytes, pointers: Any) -> int:
     return 0
 
 
+@lru_cache(maxsize=4096)
+def _library_step(text: bytes) -> tuple[Callable[[Any, Any], None], Type, Type]:
+    """What a library step calls, and the types of its input and output."""
+    op, dtype, shape, count = text.decode().split(" ")
+    source: Type = parse_type(f"{dtype}[{shape}]")
+    result = Type(source.dtype if op == "sort" else INT64, (*source.shape[:-1], int(count)))
+    return _SORTERS[op], source, result
+
+
 def _view(address: int, type: Type) -> Any:
     memory: Any = (ctypes.c_char * type.nbytes).from_address(address)
-    return np.frombuffer(memory, type.dtype).reshape(type.shape)
+    return np.ndarray(type.shape, type.dtype, memory)
 
 
 _library_callback: list[Any] = []

@@ -37,14 +37,41 @@ def descending(x: Any) -> Any:
 @pytest.mark.parametrize("spread", [2.0, 1e4])
 def test_as_the_stable_sort(dtype: str, shape: tuple[int, ...], spread: float) -> None:
     x = values(dtype, shape, spread)
-    np.testing.assert_array_equal(sorting.argsort(x), np.argsort(x, axis=-1, kind="stable"))
-    found, expected = sorting.sort(x), np.sort(x, axis=-1, kind="stable")
+    order = np.empty(shape, np.int64)
+    sorting.argsort(x, order)
+    np.testing.assert_array_equal(order, np.argsort(x, axis=-1, kind="stable"))
+    found, expected = np.empty_like(x), np.sort(x, axis=-1, kind="stable")
+    sorting.sort(x, found)
     np.testing.assert_array_equal(found, expected)
     if dtype.startswith("float"):
         zeros = expected == 0
         np.testing.assert_array_equal(np.signbit(found[zeros]), np.signbit(expected[zeros]))
     for count in {0, 1, min(10, shape[-1]), shape[-1]}:
-        np.testing.assert_array_equal(sorting.top_k(x, count), descending(x)[..., :count])
+        largest = np.empty((*shape[:-1], count), np.int64)
+        sorting.top_k(x, largest)
+        np.testing.assert_array_equal(largest, descending(x)[..., :count])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1,), (0,), (1000,), (3, 50), (2, 3, 5), (20_000,), (3, 0)])
+@pytest.mark.parametrize("spread", [2.0, 1e4])
+def test_compiled_indices(dtype: str, shape: tuple[int, ...], spread: float) -> None:
+    x = values(dtype, shape, spread)
+    with nl.options(verify=True, cache="off"):
+        found = nl.jit(lambda x: nl.argsort(x))(x)
+        reverse = nl.jit(lambda x: nl.argsort(x, descending=True))(x)
+    np.testing.assert_array_equal(found, np.argsort(x, axis=-1, kind="stable"))
+    np.testing.assert_array_equal(reverse, descending(x))
+
+
+@pytest.mark.parametrize("size", [100, 20_000])
+def test_elements_that_agree_in_one_half(size: int) -> None:
+    """Keys of 64 bits are sorted by halves: all that differ in one alone, or in both."""
+    halves = GENERATOR.integers(0, 3, (2, size), dtype=np.uint64)
+    for x in (halves[0], halves[0] << np.uint64(32), (halves[1] << np.uint64(32)) | halves[0]):
+        for y in (x, x.view(np.int64), (x | np.uint64(1 << 63)).view(np.float64)):
+            found = nl.jit(lambda y: nl.argsort(y))(y)
+            np.testing.assert_array_equal(found, np.argsort(y, kind="stable"))
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float32", "float64"])
@@ -63,3 +90,7 @@ def test_compiled(dtype: str) -> None:
 def test_the_step_stands_in_the_loops() -> None:
     text = nl.jit(lambda x: nl.top_k(x, 5)).inspect(np.ones((3, 9)))["loops"]
     assert "library" in text and "numpy.partition" in text
+    text = nl.jit(lambda x: nl.argsort(x)).inspect(np.ones((3, 9), np.float32))["loops"]
+    assert "u64[3,9] = numpy.sort(" in text
+    text = nl.jit(lambda x: nl.argsort(x)).inspect(np.ones((3, 9)))["loops"]
+    assert "numpy.argsort(" in text and "u64[3,9]" in text

@@ -9,6 +9,7 @@ from neurlang.passes.graph.fold_constants import fold_constants
 from neurlang.passes.graph.merge_duplicates import merge_duplicates
 from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.graph.sink_views import sink_views
+from neurlang.passes.graph.sort_by_keys import sort_by_keys
 from neurlang.passes.graph.split_long_products import split_long_products
 from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
@@ -30,6 +31,7 @@ from neurlang.passes.loops.vectorize import vectorize
 GRAPH_PASSES = (
     fold_constants,  # first: rules match literals, not the arithmetic that makes them
     simplify,
+    sort_by_keys,  # makes maps and gathers: before duplicates are merged
     sink_views,  # before duplicates are merged: moved views meet their like
     expand_vector_products,  # makes reductions: before they are brought into form
     split_long_products,  # the same, for few results and long k

@@ -7,69 +7,85 @@ that no two elements share: the value's place in the order, then the index.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 _INDEX_BITS = 32
-_BLOCK = 1 << 14  # elements
+_BLOCK = 1 << 14  # elements of rows and their keys that stay in a cache
+_PIECE = 1 << 16  # elements of which one bool each does
 _INDEX = np.uint64((1 << _INDEX_BITS) - 1)
 
 
-def sort(x: Any) -> Any:
+def sort(x: Any, result: Any) -> None:
     """Each row in ascending order, NaN last, zeros of both signs as they come."""
+    np.copyto(result, x)
     if x.dtype.itemsize == 1:  # NumPy counts bytes instead of comparing them
-        return np.sort(x, axis=-1, kind="stable")
-    result = np.sort(x, axis=-1)
-    if x.dtype.kind == "f" and (np.signbit(x) & (x == 0)).any():
+        result.sort(axis=-1, kind="stable")
+        return
+    result.sort(axis=-1)
+    if x.dtype.kind == "f" and _has_negative_zero(x):
         result[result == 0] = x[x == 0]  # row by row there are as many in both
-    return result
 
 
-def argsort(x: Any) -> Any:
-    """The int64 indices that sort each row; of equal elements, and NaN, the first comes first."""
-    if x.dtype.itemsize == 1 or x.shape[-1] > 1 << _INDEX_BITS:
-        return np.argsort(x, axis=-1, kind="stable")
-    return _in_blocks(_argsort, x, x.shape[-1])
+def _has_negative_zero(x: Any) -> bool:
+    flat = x.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE]
+        zero = piece == 0
+        if zero.any() and np.signbit(piece[zero]).any():
+            return True
+    return False
 
 
-def top_k(x: Any, count: int) -> Any:
+def argsort(x: Any, result: Any) -> None:
+    """The int64 indices that sort each row; of equal elements, and NaN, the first comes first.
+
+    Fast for rows of uint64, which is what `sort_by_keys` leaves.
+    """
+    if x.dtype != np.uint64 or x.shape[-1] > 1 << _INDEX_BITS:
+        result[...] = np.argsort(x, axis=-1, kind="stable")
+        return
+    for rows, order in _blocks(x, result):
+        _argsort(rows, order)
+
+
+def top_k(x: Any, result: Any) -> None:
     """The int64 indices of the largest elements of each row, in descending order; NaN is largest,
     and of equal elements the first comes first."""
     largest = _largest_by_value if x.dtype.itemsize > 4 else _largest_by_keys
-    return _in_blocks(lambda rows: largest(rows, count), x, count)
+    for rows, order in _blocks(x, result):
+        order[...] = largest(rows, order.shape[-1])
 
 
-def _in_blocks(compute: Callable[[Any], Any], x: Any, count: int) -> Any:
-    """Rows of indices for rows of `x`, so many at once that they stay in a cache."""
-    result = np.empty((*x.shape[:-1], count), np.int64)
+def _blocks(x: Any, result: Any) -> Iterator[tuple[Any, Any]]:
+    """Rows and their results, so many at once that they stay in a cache."""
     if not result.size:
-        return result
+        return
     size = x.shape[-1]
-    rows, results = x.reshape(-1, size), result.reshape(-1, count)
+    rows, results = x.reshape(-1, size), result.reshape(-1, result.shape[-1])
     step = max(1, _BLOCK // size)
     for start in range(0, len(rows), step):
-        results[start : start + step] = compute(rows[start : start + step])
-    return result
+        yield rows[start : start + step], results[start : start + step]
 
 
-def _argsort(x: Any) -> Any:
-    """Some rows, whose keys fit in a cache."""
-    if x.dtype.itemsize <= 4:
-        return _by_keys(_places(x), np.arange(x.shape[-1], dtype=np.uint64))
-    order = np.argsort(x, axis=-1)
-    ordered = np.take_along_axis(x, order, axis=-1)
-    before, after = ordered[..., :-1], ordered[..., 1:]
-    same = (before == after) | (before != before)
-    if not same.any():
-        return order
-    places = np.zeros(x.shape, np.uint64)
-    np.cumsum(~same, axis=-1, out=places[..., 1:])
-    return _by_keys(places, order.astype(np.uint64))
+def _argsort(x: Any, order: Any) -> None:
+    """By the upper half; rows in which that of two elements is the same, by both halves."""
+    indices = np.arange(x.shape[-1], dtype=np.uint64)
+    keys = (x & ~_INDEX) | indices
+    keys.sort(axis=-1)
+    np.bitwise_and(keys, _INDEX, out=order.view(np.uint64))
+    same = ((keys[:, 1:] ^ keys[:, :-1]) <= _INDEX).any(axis=-1)
+    if same.any():
+        unclear = x[same]
+        first = _by_keys(unclear & _INDEX, indices)
+        upper = np.take_along_axis(unclear >> np.uint64(_INDEX_BITS), first, axis=-1)
+        order[same] = np.take_along_axis(first, _by_keys(upper, indices), axis=-1)
 
 
 def _largest_by_keys(x: Any, count: int) -> Any:
+    """Of at most four bytes: by keys, as above."""
     keys = _keys(np.uint64(0xFFFFFFFF) - _places(x), np.arange(x.shape[-1], dtype=np.uint64))
     if count < x.shape[-1]:
         keys = np.partition(keys, count - 1, axis=-1)[:, :count]
