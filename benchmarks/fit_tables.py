@@ -25,6 +25,9 @@ CANDIDATES = 400
 END_INVERSES = {0: 1.0, 15: 1 / 2}  # where products are taken exactly anyway
 ATAN_STEPS = 15.99
 GELU_STEP = 25 / 64
+# Where tanh rounds to 1 with room for errors; and the end of its first two cells.
+TANH_SPAN = 19.2
+TANH_NEAR = 0.6401
 # Next to m = 1 and m = 2, where logarithms are small, c m - 1 shall be exact.
 SHORT_INVERSES = {0: 1.0, 1: 1.0, 14: 1 / 2, 15: 1 / 2}
 Rows = list[list[float]]
@@ -203,6 +206,59 @@ def cube_root_rows(cells: int, scalar: str) -> Rows:
     return [list(row) for row in zip(*columns)]
 
 
+def tanh_rows() -> Rows:
+    """Middles c of 16 cells as those of `pieces`, and tanh(c); the first two cells are one."""
+    columns = [[0.0, 0.0], [0.0, 0.0]]
+    for low, high in list(pairwise(edges(TANH_SPAN)))[2:]:
+        middle, reach = (low + high) / 2, (high - low) / 50
+        columns.append(list(nearly_float(mpmath.tanh, middle, reach, "double")))
+    # The exponent -1 has the biased number 1022, whose lowest bits are 10.
+    columns = columns[8:] + columns[:8]
+    return [list(row) for row in zip(*columns)]
+
+
+def tail_of_tanh(u: mpf) -> mpf:
+    """(tanh(t) - t) / t^3 with u = t^2."""
+    t = mpmath.sqrt(u)
+    return (mpmath.tanh(t) - t) / t**3
+
+
+def interpolating_denominator(target: Function, high: float, top: int, bottom: int) -> list[float]:
+    """The denominator of the quotient equal to `target` at the Chebyshev points of 0 to `high`.
+
+    Its numerator has `top` coefficients; of its own `bottom`, the first is 1.
+    """
+    count = top + bottom - 1
+    rows, right = [], []
+    for i in range(count):
+        u = high * (1 - mpmath.cospi(mpf(2 * i + 1) / (2 * count))) / 2
+        value = target(u)
+        rows.append([u**k for k in range(top)] + [-value * u**k for k in range(1, bottom)])
+        right.append(value)
+    solution = mpmath.lu_solve(mpmath.matrix(rows), mpmath.matrix(right))
+    return [1.0, *(float(c) for c in solution[top:])]
+
+
+def tanh_denominator() -> list[float]:
+    """Of the quotient for `tail_of_tanh`, near its best approximation."""
+    return interpolating_denominator(tail_of_tanh, TANH_NEAR**2, 3, 4)
+
+
+def tanh_numerator() -> list[float]:
+    """The numerator that fits the rounded denominator; the error counts as it does in tanh(t)."""
+    denominator = tanh_denominator()
+
+    def divisor(u: mpf) -> mpf:
+        return mpmath.polyval(denominator[::-1], u)
+
+    def weight(u: mpf) -> mpf:
+        t = mpmath.sqrt(u)
+        return t**3 / mpmath.tanh(t) / divisor(u)
+
+    target = Fit(lambda u: tail_of_tanh(u) * divisor(u), 1e-12, TANH_NEAR**2, 3, weight)
+    return fitted(target)
+
+
 def tail_of_root(r: mpf) -> mpf:
     """((1 + r)^(1/3) - 1) / r."""
     return mpmath.expm1(mpmath.log1p(r) / 3) / r
@@ -244,6 +300,9 @@ E, TWO, TEN, LN2 = mpmath.e, mpf(2), mpf(10), mpmath.log(2)
 TABLES: dict[str, Callable[[], list[Any]]] = {
     "ERF_PIECES": lambda: pieces(mpmath.erf, 4.0, 6, quotient_less_one(mpmath.erf)),
     "TANH_PIECES": lambda: pieces(mpmath.tanh, 9.02, 6, quotient_less_one(mpmath.tanh)),
+    "LONG_TANH_CELLS": tanh_rows,
+    "LONG_TANH_NUMERATOR": tanh_numerator,
+    "LONG_TANH_DENOMINATOR": tanh_denominator,
     "ERFC_PIECES": lambda: pieces(scaled_erfc, 10.1, 7, None),
     "ATAN_PIECES": lambda: atan_rows(4),
     "GELU_PIECES": lambda: gelu_rows(7),

@@ -149,7 +149,8 @@ def cell_ends(name: str) -> Array:
     ends: Array
     match name:
         case "tanh" | "erf" | "erfc":
-            span = {"tanh": TANH_ONE, "erf": ERF_ONE, "erfc": ERFC_ZERO}[name]["float"]
+            spans = {"tanh": TANH_ONE, "erf": ERF_ONE["float"], "erfc": ERFC_ZERO["float"]}
+            span = spans[name]
             steps = np.outer(2.0 ** np.arange(-1, 3), 1 + np.arange(16) / 16).ravel()
             ends = (steps - pieces.OFFSET) / pieces.STRETCH * span
         case "log1p":
