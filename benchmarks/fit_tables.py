@@ -152,23 +152,16 @@ def log_rows(base: float, grid: int, scalar: str, short: dict[int, float] = SHOR
     return rows
 
 
-def power_rows() -> Rows:
-    """1 / m roughly, and minus its binary logarithm, for 16 mantissas m from 1 to 2."""
-    inverses = [round(128 / (1 + (i + 0.5) / 16)) / 128 for i in range(16)]
-    inverses[0], inverses[15] = 1.0, 0.5
-    return [inverses, [-float(mpmath.log(mpf(c), 2)) for c in inverses]]
-
-
-def long_power_rows() -> Rows:
+def power_rows(grid: int, scalar: str) -> Rows:
     """As `log_rows` to base 2, with inverses of 5 bits: c m - 1 is exact."""
     rows: Rows = [[], [], []]
     for i in range(16):
         inverse = {0: 1.0, 15: 0.5}.get(i, round(32 / (1 + (i + 0.5) / 16)) / 32)
         value = -mpmath.log(mpf(inverse), 2)
-        high = mpmath.floor(mpmath.ldexp(value, 41)) / 2**41
+        high = mpmath.floor(mpmath.ldexp(value, grid)) / 2**grid
         rows[0].append(inverse)
         rows[1].append(float(high))
-        rows[2].append(float(value - high))
+        rows[2].append(float(round_to(value - high, scalar)))
     return rows
 
 
@@ -184,6 +177,21 @@ def exp_tail(count: int, scalar: str) -> Fit:
     """(e^r - 1 - r) / r^2 for r up to half a sixteenth of log(2)."""
     reach = LN2 / 32 * mpf("1.001")
     return Fit(tail_of_exp, -reach, reach, count, one, scalar)
+
+
+def power_tail(count: int, scalar: str) -> Fit:
+    """(2^r - 1) / r for r up to a thirty-second."""
+    return Fit(lambda r: mpmath.expm1(r * LN2) / r, -0.03126, 0.031261, count, one, scalar)
+
+
+def third_of_log2(r: mpf) -> mpf:
+    """(log2(1 + r) - log2(e) (r - r^2 / 2)) / r^3."""
+    return (mpmath.log1p(r) - r + r * r / 2) / LN2 / r**3
+
+
+def third_weight(r: mpf) -> mpf:
+    """How an error of `third_of_log2` changes the logarithm, relatively."""
+    return r**3 * LN2 / mpmath.log1p(r)
 
 
 def rest_of_log(r: mpf) -> mpf:
@@ -322,22 +330,18 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "LONG_LOG2_BRIEF_TAIL": lambda: fitted(log_tail(TWO, 8, "double")),
     "LONG_SUM_CELLS": lambda: log_rows(E, 42, "double", END_INVERSES),
     "LONG_SUM2_CELLS": lambda: log_rows(TWO, 42, "double", END_INVERSES),
-    "POW_CELLS": power_rows,
-    "POW_LOG2": lambda: fitted(
-        Fit(lambda r: mpmath.log1p(r) / r / LN2, -0.0335, 0.0626, 6, lambda r: 1 / (1 - r / 2))
+    "POW_CELLS": lambda: power_rows(16, "float"),
+    "POW_TAIL": lambda: fitted(
+        Fit(third_of_log2, -0.0392, 0.0626, 4, third_weight, "float", 1, 0.01)
     ),
-    "POW_EXP2": lambda: fitted(
-        Fit(lambda f: mpmath.expm1(f * LN2) / f, -0.5, 0.5, 6, lambda f: mpf(2) ** -f / 2)
-    ),
-    "LONG_POW_CELLS": long_power_rows,
+    "POW_EXP2": lambda: fitted(power_tail(3, "float")),
+    "LONG_POW_CELLS": lambda: power_rows(41, "double"),
     "LONG_POW_TAIL": lambda: fitted(Fit(rest_of_log, -0.047, 0.0626, 10, abs, least_weight=0.1)),
     "ROOTS": lambda: root_rows("float"),
     "LONG_ROOTS": lambda: root_rows("double"),
     "EXP_CELL_TAIL": lambda: fitted(exp_tail(2, "float")),
     "LONG_EXP_CELL_TAIL": lambda: fitted(exp_tail(6, "double")),
-    "LONG_POW_EXP2": lambda: fitted(
-        Fit(lambda r: mpmath.expm1(r * LN2) / r, -0.03126, 0.031261, 6, one)
-    ),
+    "LONG_POW_EXP2": lambda: fitted(power_tail(6, "double")),
     "CBRT_CELLS": lambda: cube_root_rows(8, "float"),
     "CBRT_TAIL": lambda: fitted(Fit(tail_of_root, -0.065, 0.068, 4, abs, "float", 1, 0.01)),
     "LONG_CBRT_CELLS": lambda: cube_root_rows(4, "double"),
@@ -347,7 +351,7 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
 
 def numbers_text(name: str, numbers: list[float], indent: str) -> str:
     """Numbers in lines of the usual width; floats with the digits that tell them apart."""
-    doubles = name.startswith(("LONG", "POW"))
+    doubles = name.startswith("LONG")
     texts = [repr(x) if doubles else str(np.float32(x)) for x in numbers]
     return textwrap.indent("\n".join(textwrap.wrap(", ".join(texts) + ",", 90)), indent)
 
