@@ -153,10 +153,10 @@ def log_rows(base: float, grid: int, scalar: str, short: dict[int, float] = SHOR
 
 
 def power_rows(grid: int, scalar: str) -> Rows:
-    """As `log_rows` to base 2, with inverses of 5 bits: c m - 1 is exact."""
+    """As `log_rows` to base 2, of 32 mantissas, with inverses of 6 bits: c m - 1 is exact."""
     rows: Rows = [[], [], []]
-    for i in range(16):
-        inverse = {0: 1.0, 15: 0.5}.get(i, round(32 / (1 + (i + 0.5) / 16)) / 32)
+    for i in range(32):
+        inverse = {0: 1.0, 31: 0.5}.get(i, round(64 / (1 + (i + 0.5) / 32)) / 64)
         value = -mpmath.log(mpf(inverse), 2)
         high = mpmath.floor(mpmath.ldexp(value, grid)) / 2**grid
         rows[0].append(inverse)
@@ -194,10 +194,9 @@ def third_weight(r: mpf) -> mpf:
     return r**3 * LN2 / mpmath.log1p(r)
 
 
-def rest_of_log(r: mpf) -> mpf:
-    """(g(r) + 2 / 3) / r, where log(1 + r) = r - r^2 / 2 (1 + r g(r))."""
-    g = -2 * (mpmath.log1p(r) - r + r * r / 2) / r**3
-    return (g + mpf(2) / 3) / r
+def power_third(count: int, scalar: str) -> Fit:
+    """The third term of log2(1 + r), on the cells of `power_rows`."""
+    return Fit(third_of_log2, -0.024, 0.03126, count, third_weight, scalar, 1, 0.01)
 
 
 def cube_root_rows(cells: int, scalar: str) -> Rows:
@@ -331,13 +330,10 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "LONG_SUM_CELLS": lambda: log_rows(E, 42, "double", END_INVERSES),
     "LONG_SUM2_CELLS": lambda: log_rows(TWO, 42, "double", END_INVERSES),
     "POW_CELLS": lambda: power_rows(16, "float"),
-    "POW_TAIL": lambda: fitted(
-        Fit(third_of_log2, -0.0392, 0.0626, 4, third_weight, "float", 1, 0.01)
-    ),
+    "POW_TAIL": lambda: fitted(power_third(4, "float")),
     "POW_EXP2": lambda: fitted(power_tail(3, "float")),
     "LONG_POW_CELLS": lambda: power_rows(41, "double"),
-    "LONG_POW_TAIL": lambda: fitted(Fit(rest_of_log, -0.047, 0.0626, 10, abs, least_weight=0.1)),
-    "ROOTS": lambda: root_rows("float"),
+    "LONG_POW_TAIL": lambda: fitted(power_third(9, "double")),
     "LONG_ROOTS": lambda: root_rows("double"),
     "EXP_CELL_TAIL": lambda: fitted(exp_tail(2, "float")),
     "LONG_EXP_CELL_TAIL": lambda: fitted(exp_tail(6, "double")),

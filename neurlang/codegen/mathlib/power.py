@@ -8,7 +8,6 @@ from typing import NamedTuple
 from neurlang.codegen.mathlib.common import (
     INFINITY,
     NAN,
-    Pair,
     fast_two_sum,
     polynomial,
     replace_rare,
@@ -42,8 +41,12 @@ from neurlang.codegen.mathlib.tables import (
 )
 from neurlang.codegen.writer import Value, Writer
 
-# -2/3 in two parts.
-TWO_THIRDS = (-2 / 3, -(2.0**-54) / 1.5)
+# Rows by cell, the polynomial q, and log2(e) in two parts.
+LOG2 = {
+    "float": (POW_CELLS, POW_TAIL, LOG2_E_FLOAT),
+    "double": (LONG_POW_CELLS, LONG_POW_TAIL, LOG2_E),
+}
+CELL_BITS = 5
 # Beyond this, 2^n is 0 or infinite.
 EXPONENT_LIMIT = {"float": 160.0, "double": 1100.0}
 # Roots 2^(j / 16) in two parts, and the polynomial for (2^r - 1) / r.
@@ -58,62 +61,32 @@ class Logarithm(NamedTuple):
     near: Value
 
 
-def long_log2(writer: Writer, x: Value) -> Logarithm:
-    """log2(x) in double-float to about 64 bits, for positive finite x.
+def pair_log2(writer: Writer, x: Value) -> Logarithm:
+    """log2(x) to about 33 bits of a float, 63 of a double, for positive finite x.
 
     With x = 2^e m, c of m's cell and r = c m - 1, which is exact, it is e - log2(c) + log2(1 + r),
-    and log2(1 + r) = a (1 - r / 2 (1 + r g(r))) with a = r log2(e): the terms are pairs. Source:
-    Tang, Table-driven implementation of the logarithm function, 1990, without its quotient.
+    and log2(1 + r) = log2(e) (r - r^2 / 2) + r^3 q(r): its first part is a pair. Source: Tang,
+    Table-driven implementation of the logarithm function, 1990, without its quotient.
     """
-    cells, highs, lows = LONG_POW_CELLS
+    (cells, highs, lows), tail, unit = LOG2[x.scalar]
     m, e = split_positive(writer, x)
-    index = index_bits(writer, m, 4)
-    r = writer.fma(m, look_up(writer, cells, index, "double"), writer.constant(-1.0, m))
-    first = two_product(writer, r, writer.constant(LOG2_E[0], x))
-    first_low = writer.fma(r, writer.constant(LOG2_E[1], x), first.low)
-    half = writer.fmul(r, writer.constant(-0.5, x))
-    second = two_product(writer, half, first.high)
-    second_low = writer.fma(half, first_low, second.low)
-    rest = writer.fmul(r, polynomial(writer, r, LONG_POW_TAIL))
-    g = fast_two_sum(writer, writer.constant(TWO_THIRDS[0], x), rest)
-    ratio = two_product(writer, r, g.high)
-    g_low = writer.fadd(g.low, writer.constant(TWO_THIRDS[1], x))
-    third = two_product(writer, second.high, ratio.high)
-    third_low = writer.fma(second.high, writer.fma(r, g_low, ratio.low), third.low)
-    third_low = writer.fma(second_low, ratio.high, third_low)
-    high = writer.fadd(e, look_up(writer, highs, index, "double"))
-    low = writer.fadd(look_up(writer, lows, index, "double"), first_low)
-    low = writer.fadd(low, writer.fadd(second_low, third_low))
-    sum = add_terms(writer, high, low, first, second, third)
-    return Logarithm(*sum, sum.high)
-
-
-def short_log2(writer: Writer, x: Value) -> Logarithm:
-    """As `long_log2`, of floats to about 32 bits: there the third term is no pair."""
-    cells, highs, lows = POW_CELLS
-    m, e = split_positive(writer, x)
-    index = index_bits(writer, m, 4)
-    r = writer.fma(m, look_up(writer, cells, index, "float"), writer.constant(-1.0, m))
-    first = two_product(writer, r, writer.constant(LOG2_E_FLOAT[0], x))
-    first_low = writer.fma(r, writer.constant(LOG2_E_FLOAT[1], x), first.low)
-    half = writer.fmul(r, writer.constant(-0.5, x))
-    second = two_product(writer, half, first.high)
-    second_low = writer.fma(half, first_low, second.low)
-    cube = writer.fmul(writer.fmul(r, r), r)
-    rest = look_up(writer, lows, index, "float")
-    rest = writer.fma(cube, polynomial(writer, r, POW_TAIL), rest)
-    low = writer.fadd(writer.fadd(first_low, second_low), rest)
-    high = writer.fadd(e, look_up(writer, highs, index, "float"))
-    sum = add_terms(writer, high, low, first, second)
-    return Logarithm(*sum, writer.fadd(sum.high, rest))
-
-
-def add_terms(writer: Writer, high: Value, low: Value, *terms: Pair) -> Pair:
-    """high + low and the high parts of `terms`, each smaller than what came before."""
-    for term in terms:
-        sum = fast_two_sum(writer, high, term.high)
-        high, low = sum.high, writer.fadd(low, sum.low)
-    return Pair(high, low)
+    index = index_bits(writer, m, CELL_BITS)
+    r = writer.fma(m, look_up(writer, cells, index, x.scalar), writer.constant(-1.0, m))
+    square = two_product(writer, r, r)
+    minus_half = writer.constant(-0.5, x)
+    s = writer.fma(square.high, minus_half, r)
+    s_low = writer.fma(square.high, minus_half, writer.fsub(r, s))
+    s_low = writer.fma(square.low, minus_half, s_low)
+    main = two_product(writer, s, writer.constant(unit[0], x))
+    main_low = writer.fma(s, writer.constant(unit[1], x), main.low)
+    main_low = writer.fma(s_low, writer.constant(unit[0], x), main_low)
+    cube = writer.fmul(square.high, r)
+    rest = look_up(writer, lows, index, x.scalar)
+    rest = writer.fma(cube, polynomial(writer, r, tail), rest)
+    start = writer.fadd(e, look_up(writer, highs, index, x.scalar))
+    sum = fast_two_sum(writer, start, main.high)
+    low = writer.fadd(writer.fadd(sum.low, main_low), rest)
+    return Logarithm(sum.high, low, writer.fadd(sum.high, rest))
 
 
 def power_of_size(writer: Writer, x: Value, y: Value) -> tuple[Value, Value]:
@@ -123,7 +96,7 @@ def power_of_size(writer: Writer, x: Value, y: Value) -> tuple[Value, Value]:
     which is not rounded before. The power stands if |n| is at most EXPONENT_LIMIT. Else n is NaN
     or has the sign of the product, and so it is if |x| is no positive number or y no number.
     """
-    log = (short_log2 if x.scalar == "float" else long_log2)(writer, writer.fabs(x))
+    log = pair_log2(writer, writer.fabs(x))
     (roots, lows), tail = EXP2[x.scalar]
     shift = writer.constant(rounding_shift(x.scalar) / 16, x)
     shifted = writer.fma(y, log.near, shift)
