@@ -24,6 +24,10 @@ GRID = 150
 CANDIDATES = 400
 END_INVERSES = {0: 1.0, 15: 1 / 2}  # where products are taken exactly anyway
 ATAN_STEPS = 15.99
+# Cells of the atan of doubles end where x / ATAN_STRETCH + 1/2 has two bits after its first one; no
+# quotient (x - c) / (1 + x c) is larger than ATAN_NEAR.
+ATAN_STRETCH = 0.78
+ATAN_NEAR = 0.1973
 GELU_STEP = 25 / 64
 # Where tanh rounds to 1 with room for errors; and the end of its first two cells.
 TANH_SPAN = 19.2
@@ -230,6 +234,27 @@ def tail_of_tanh(u: mpf) -> mpf:
     return (mpmath.tanh(t) - t) / t**3
 
 
+def long_atan_rows() -> Rows:
+    """Middles c of 16 cells as those of `pieces`, and atan(c); the first two cells are one.
+
+    The last cell has no end. Its c has the atan nearest to a quarter turn that is a double.
+    """
+    columns = [[0.0, 0.0], [0.0, 0.0]]
+    for low, high in list(pairwise(edges(7.5 * ATAN_STRETCH)))[2:-1]:
+        middle, reach = (low + high) / 2, (high - low) / 50
+        columns.append(list(nearly_float(mpmath.atan, middle, reach, "double")))
+    end = float(mpmath.pi / 2)
+    columns.append([float(mpmath.tan(end)), end])
+    columns = columns[8:] + columns[:8]
+    return [list(row) for row in zip(*columns)]
+
+
+def tail_of_atan(u: mpf) -> mpf:
+    """(atan(q) - q) / q^3 with u = q^2."""
+    q = mpmath.sqrt(u)
+    return (mpmath.atan(q) - q) / q**3
+
+
 def interpolating_denominator(target: Function, high: float, top: int, bottom: int) -> list[float]:
     """The denominator of the quotient equal to `target` at the Chebyshev points of 0 to `high`.
 
@@ -312,6 +337,10 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "LONG_TANH_DENOMINATOR": tanh_denominator,
     "ERFC_PIECES": lambda: pieces(scaled_erfc, 10.1, 7, None),
     "ATAN_PIECES": lambda: atan_rows(4),
+    "LONG_ATAN_CELLS": long_atan_rows,
+    "LONG_ATAN_TAIL": lambda: fitted(
+        Fit(tail_of_atan, 1e-12, ATAN_NEAR**2, 8, lambda u: u**1.5 / mpmath.atan(u**0.5))
+    ),
     "GELU_PIECES": lambda: gelu_rows(7),
     "LOG_CELLS": lambda: log_rows(E, 15, "float"),
     "LOG2_CELLS": lambda: log_rows(TWO, 16, "float"),
