@@ -209,7 +209,7 @@ def atan_of_double(writer: Writer, x: Value) -> Value:
     q = writer.fdiv(writer.fsub(y, middle), divisor)
     square = writer.fmul(q, q)
     cube = writer.fmul(square, q)
-    change = writer.fma(cube, polynomial(writer, square, LONG_ATAN_TAIL), q)
+    change = writer.fma(cube, polynomial(writer, square, LONG_ATAN_TAIL, 0), q)
     return writer.copysign(writer.fadd(value, change), x)
 
 

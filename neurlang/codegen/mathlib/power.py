@@ -145,7 +145,7 @@ def emit_pow(writer: Writer, x: Value, y: Value) -> Value:
 
     The logarithm and the product are in double-float. Special values are looked for only where some
     x is negative, or some n out of bounds.
-    Largest error measured: float 0.92 ULP, double 0.75 ULP.
+    Largest error measured: float 0.79 ULP, double 0.90 ULP.
     """
     power, n = power_of_size(writer, x, y)
     negative = writer.fcmp("olt", x, writer.constant(0.0, x))
@@ -175,14 +175,14 @@ def cube_root(writer: Writer, y: Value) -> Value:
     index = index_bits(writer, m, bits)
     r = writer.fma(m, look_up(writer, cells, index, y.scalar), writer.constant(-1.0, y))
     root = look_up(writer, roots, index, y.scalar)
-    root = writer.fma(writer.fmul(root, r), polynomial(writer, r, tail), root)
+    root = writer.fma(writer.fmul(root, r), polynomial(writer, r, tail, 0), root)
     return scale(writer, root, k)
 
 
 def emit_cbrt(writer: Writer, x: Value) -> Value:
     """The cube root, see `cube_root`; exact at cubes.
 
-    Largest error measured: float 0.88 ULP, double 0.79 ULP.
+    Largest error measured: float 0.88 ULP, double 0.82 ULP.
     """
     size = writer.fabs(x)
     root = writer.select(is_special(writer, x), size, cube_root(writer, size))
