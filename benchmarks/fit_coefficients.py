@@ -128,16 +128,6 @@ def magnitude(x: mpf) -> mpf:
     return abs(x)
 
 
-def cube_over(function: Function) -> Function:
-    """x^3 / function(x) at u = x^2: the weight of a tail that is multiplied by x^3."""
-
-    def weight(u: mpf) -> mpf:
-        x = mpmath.sqrt(u)
-        return x**3 / function(x)
-
-    return weight
-
-
 def tail_of_exp(r: mpf) -> mpf:
     """(e^r - 1 - r) / r^2."""
     return (mpmath.expm1(r) - r) / r**2
@@ -151,12 +141,6 @@ def tail_of_exp2(r: mpf) -> mpf:
 def tail_of_log(f: mpf) -> mpf:
     """(log(1 + f) - f) / f^2."""
     return (mpmath.log1p(f) - f) / f**2
-
-
-def tail_of_tanh(u: mpf) -> mpf:
-    """(tanh(x) - x) / x^3 with u = x^2."""
-    x = mpmath.sqrt(u)
-    return (mpmath.tanh(x) - x) / x**3
 
 
 def tail_of_cosh(u: mpf) -> mpf:
@@ -232,9 +216,6 @@ def tasks() -> dict[str, dict[str, Fit]]:
         "SINH_TAIL": {
             "float": Fit(tail_of_sinh, NEAR_ZERO, HALF_LN2**2, 3, square, "float", 1),
             "double": Fit(tail_of_sinh, NEAR_ZERO, HALF_LN2**2, 6, square, "double", 1),
-        },
-        "TANH_TAIL": {
-            "double": Fit(tail_of_tanh, NEAR_ZERO, 0.4, 12, cube_over(mpmath.tanh), "double", 1),
         },
         "EXPM1_TAIL": {
             "float": Fit(tail_of_exp, *span, 5, exp_weight, "float", 3, 0.01),

@@ -24,7 +24,14 @@ GRID = 150
 CANDIDATES = 400
 END_INVERSES = {0: 1.0, 15: 1 / 2}  # where products are taken exactly anyway
 ATAN_STEPS = 15.99
+# Cells of the atan of doubles end where x / ATAN_STRETCH + 1/2 has two bits after its first one; no
+# quotient (x - c) / (1 + x c) is larger than ATAN_NEAR.
+ATAN_STRETCH = 0.78
+ATAN_NEAR = 0.1973
 GELU_STEP = 25 / 64
+# Where tanh rounds to 1 with room for errors; and the end of its first two cells.
+TANH_SPAN = 19.2
+TANH_NEAR = 0.6401
 # Next to m = 1 and m = 2, where logarithms are small, c m - 1 shall be exact.
 SHORT_INVERSES = {0: 1.0, 1: 1.0, 14: 1 / 2, 15: 1 / 2}
 Rows = list[list[float]]
@@ -149,23 +156,16 @@ def log_rows(base: float, grid: int, scalar: str, short: dict[int, float] = SHOR
     return rows
 
 
-def power_rows() -> Rows:
-    """1 / m roughly, and minus its binary logarithm, for 16 mantissas m from 1 to 2."""
-    inverses = [round(128 / (1 + (i + 0.5) / 16)) / 128 for i in range(16)]
-    inverses[0], inverses[15] = 1.0, 0.5
-    return [inverses, [-float(mpmath.log(mpf(c), 2)) for c in inverses]]
-
-
-def long_power_rows() -> Rows:
-    """As `log_rows` to base 2, with inverses of 5 bits: c m - 1 is exact."""
+def power_rows(grid: int, scalar: str) -> Rows:
+    """As `log_rows` to base 2, of 32 mantissas, with inverses of 6 bits: c m - 1 is exact."""
     rows: Rows = [[], [], []]
-    for i in range(16):
-        inverse = {0: 1.0, 15: 0.5}.get(i, round(32 / (1 + (i + 0.5) / 16)) / 32)
+    for i in range(32):
+        inverse = {0: 1.0, 31: 0.5}.get(i, round(64 / (1 + (i + 0.5) / 32)) / 64)
         value = -mpmath.log(mpf(inverse), 2)
-        high = mpmath.floor(mpmath.ldexp(value, 41)) / 2**41
+        high = mpmath.floor(mpmath.ldexp(value, grid)) / 2**grid
         rows[0].append(inverse)
         rows[1].append(float(high))
-        rows[2].append(float(value - high))
+        rows[2].append(float(round_to(value - high, scalar)))
     return rows
 
 
@@ -183,10 +183,24 @@ def exp_tail(count: int, scalar: str) -> Fit:
     return Fit(tail_of_exp, -reach, reach, count, one, scalar)
 
 
-def rest_of_log(r: mpf) -> mpf:
-    """(g(r) + 2 / 3) / r, where log(1 + r) = r - r^2 / 2 (1 + r g(r))."""
-    g = -2 * (mpmath.log1p(r) - r + r * r / 2) / r**3
-    return (g + mpf(2) / 3) / r
+def power_tail(count: int, scalar: str) -> Fit:
+    """(2^r - 1) / r for r up to a thirty-second."""
+    return Fit(lambda r: mpmath.expm1(r * LN2) / r, -0.03126, 0.031261, count, one, scalar)
+
+
+def third_of_log2(r: mpf) -> mpf:
+    """(log2(1 + r) - log2(e) (r - r^2 / 2)) / r^3."""
+    return (mpmath.log1p(r) - r + r * r / 2) / LN2 / r**3
+
+
+def third_weight(r: mpf) -> mpf:
+    """How an error of `third_of_log2` changes the logarithm, relatively."""
+    return r**3 * LN2 / mpmath.log1p(r)
+
+
+def power_third(count: int, scalar: str) -> Fit:
+    """The third term of log2(1 + r), on the cells of `power_rows`."""
+    return Fit(third_of_log2, -0.024, 0.03126, count, third_weight, scalar, 1, 0.01)
 
 
 def cube_root_rows(cells: int, scalar: str) -> Rows:
@@ -201,6 +215,80 @@ def cube_root_rows(cells: int, scalar: str) -> Rows:
     # The exponent of 1 is biased to a number whose lowest bits are 11.
     columns = columns[cells:] + [(1.0, 1.0)] * cells + columns[:cells]
     return [list(row) for row in zip(*columns)]
+
+
+def tanh_rows() -> Rows:
+    """Middles c of 16 cells as those of `pieces`, and tanh(c); the first two cells are one."""
+    columns = [[0.0, 0.0], [0.0, 0.0]]
+    for low, high in list(pairwise(edges(TANH_SPAN)))[2:]:
+        middle, reach = (low + high) / 2, (high - low) / 50
+        columns.append(list(nearly_float(mpmath.tanh, middle, reach, "double")))
+    # The exponent -1 has the biased number 1022, whose lowest bits are 10.
+    columns = columns[8:] + columns[:8]
+    return [list(row) for row in zip(*columns)]
+
+
+def tail_of_tanh(u: mpf) -> mpf:
+    """(tanh(t) - t) / t^3 with u = t^2."""
+    t = mpmath.sqrt(u)
+    return (mpmath.tanh(t) - t) / t**3
+
+
+def long_atan_rows() -> Rows:
+    """Middles c of 16 cells as those of `pieces`, and atan(c); the first two cells are one.
+
+    The last cell has no end. Its c has the atan nearest to a quarter turn that is a double.
+    """
+    columns = [[0.0, 0.0], [0.0, 0.0]]
+    for low, high in list(pairwise(edges(7.5 * ATAN_STRETCH)))[2:-1]:
+        middle, reach = (low + high) / 2, (high - low) / 50
+        columns.append(list(nearly_float(mpmath.atan, middle, reach, "double")))
+    end = float(mpmath.pi / 2)
+    columns.append([float(mpmath.tan(end)), end])
+    columns = columns[8:] + columns[:8]
+    return [list(row) for row in zip(*columns)]
+
+
+def tail_of_atan(u: mpf) -> mpf:
+    """(atan(q) - q) / q^3 with u = q^2."""
+    q = mpmath.sqrt(u)
+    return (mpmath.atan(q) - q) / q**3
+
+
+def interpolating_denominator(target: Function, high: float, top: int, bottom: int) -> list[float]:
+    """The denominator of the quotient equal to `target` at the Chebyshev points of 0 to `high`.
+
+    Its numerator has `top` coefficients; of its own `bottom`, the first is 1.
+    """
+    count = top + bottom - 1
+    rows, right = [], []
+    for i in range(count):
+        u = high * (1 - mpmath.cospi(mpf(2 * i + 1) / (2 * count))) / 2
+        value = target(u)
+        rows.append([u**k for k in range(top)] + [-value * u**k for k in range(1, bottom)])
+        right.append(value)
+    solution = mpmath.lu_solve(mpmath.matrix(rows), mpmath.matrix(right))
+    return [1.0, *(float(c) for c in solution[top:])]
+
+
+def tanh_denominator() -> list[float]:
+    """Of the quotient for `tail_of_tanh`, near its best approximation."""
+    return interpolating_denominator(tail_of_tanh, TANH_NEAR**2, 3, 4)
+
+
+def tanh_numerator() -> list[float]:
+    """The numerator that fits the rounded denominator; the error counts as it does in tanh(t)."""
+    denominator = tanh_denominator()
+
+    def divisor(u: mpf) -> mpf:
+        return mpmath.polyval(denominator[::-1], u)
+
+    def weight(u: mpf) -> mpf:
+        t = mpmath.sqrt(u)
+        return t**3 / mpmath.tanh(t) / divisor(u)
+
+    target = Fit(lambda u: tail_of_tanh(u) * divisor(u), 1e-12, TANH_NEAR**2, 3, weight)
+    return fitted(target)
 
 
 def tail_of_root(r: mpf) -> mpf:
@@ -244,8 +332,15 @@ E, TWO, TEN, LN2 = mpmath.e, mpf(2), mpf(10), mpmath.log(2)
 TABLES: dict[str, Callable[[], list[Any]]] = {
     "ERF_PIECES": lambda: pieces(mpmath.erf, 4.0, 6, quotient_less_one(mpmath.erf)),
     "TANH_PIECES": lambda: pieces(mpmath.tanh, 9.02, 6, quotient_less_one(mpmath.tanh)),
+    "LONG_TANH_CELLS": tanh_rows,
+    "LONG_TANH_NUMERATOR": tanh_numerator,
+    "LONG_TANH_DENOMINATOR": tanh_denominator,
     "ERFC_PIECES": lambda: pieces(scaled_erfc, 10.1, 7, None),
     "ATAN_PIECES": lambda: atan_rows(4),
+    "LONG_ATAN_CELLS": long_atan_rows,
+    "LONG_ATAN_TAIL": lambda: fitted(
+        Fit(tail_of_atan, 1e-12, ATAN_NEAR**2, 8, lambda u: u**1.5 / mpmath.atan(u**0.5))
+    ),
     "GELU_PIECES": lambda: gelu_rows(7),
     "LOG_CELLS": lambda: log_rows(E, 15, "float"),
     "LOG2_CELLS": lambda: log_rows(TWO, 16, "float"),
@@ -263,22 +358,15 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
     "LONG_LOG2_BRIEF_TAIL": lambda: fitted(log_tail(TWO, 8, "double")),
     "LONG_SUM_CELLS": lambda: log_rows(E, 42, "double", END_INVERSES),
     "LONG_SUM2_CELLS": lambda: log_rows(TWO, 42, "double", END_INVERSES),
-    "POW_CELLS": power_rows,
-    "POW_LOG2": lambda: fitted(
-        Fit(lambda r: mpmath.log1p(r) / r / LN2, -0.0335, 0.0626, 6, lambda r: 1 / (1 - r / 2))
-    ),
-    "POW_EXP2": lambda: fitted(
-        Fit(lambda f: mpmath.expm1(f * LN2) / f, -0.5, 0.5, 6, lambda f: mpf(2) ** -f / 2)
-    ),
-    "LONG_POW_CELLS": long_power_rows,
-    "LONG_POW_TAIL": lambda: fitted(Fit(rest_of_log, -0.047, 0.0626, 10, abs, least_weight=0.1)),
-    "ROOTS": lambda: root_rows("float"),
+    "POW_CELLS": lambda: power_rows(16, "float"),
+    "POW_TAIL": lambda: fitted(power_third(4, "float")),
+    "POW_EXP2": lambda: fitted(power_tail(3, "float")),
+    "LONG_POW_CELLS": lambda: power_rows(41, "double"),
+    "LONG_POW_TAIL": lambda: fitted(power_third(9, "double")),
     "LONG_ROOTS": lambda: root_rows("double"),
     "EXP_CELL_TAIL": lambda: fitted(exp_tail(2, "float")),
     "LONG_EXP_CELL_TAIL": lambda: fitted(exp_tail(6, "double")),
-    "LONG_POW_EXP2": lambda: fitted(
-        Fit(lambda r: mpmath.expm1(r * LN2) / r, -0.03126, 0.031261, 6, one)
-    ),
+    "LONG_POW_EXP2": lambda: fitted(power_tail(6, "double")),
     "CBRT_CELLS": lambda: cube_root_rows(8, "float"),
     "CBRT_TAIL": lambda: fitted(Fit(tail_of_root, -0.065, 0.068, 4, abs, "float", 1, 0.01)),
     "LONG_CBRT_CELLS": lambda: cube_root_rows(4, "double"),
@@ -288,7 +376,7 @@ TABLES: dict[str, Callable[[], list[Any]]] = {
 
 def numbers_text(name: str, numbers: list[float], indent: str) -> str:
     """Numbers in lines of the usual width; floats with the digits that tell them apart."""
-    doubles = name.startswith(("LONG", "POW"))
+    doubles = name.startswith("LONG")
     texts = [repr(x) if doubles else str(np.float32(x)) for x in numbers]
     return textwrap.indent("\n".join(textwrap.wrap(", ".join(texts) + ",", 90)), indent)
 

@@ -18,7 +18,7 @@ from neurlang.codegen.compile import Library, compile_object, link_object
 from neurlang.codegen.machine import host_machine
 from neurlang.codegen.mathlib import FUNCTIONS, coefficients, pieces, tables
 from neurlang.codegen.mathlib.error_function import ERF_ONE, ERFC_ZERO
-from neurlang.codegen.mathlib.exponential import TANH_ONE
+from neurlang.codegen.mathlib.exponential import TANH_ONE, TANH_SPAN
 from neurlang.codegen.mathlib.lanes import look_up
 from neurlang.codegen.writer import Module, Value, Writer, vector_type
 
@@ -149,7 +149,8 @@ def cell_ends(name: str) -> Array:
     ends: Array
     match name:
         case "tanh" | "erf" | "erfc":
-            span = {"tanh": TANH_ONE, "erf": ERF_ONE, "erfc": ERFC_ZERO}[name]["float"]
+            spans = {"tanh": TANH_ONE, "erf": ERF_ONE["float"], "erfc": ERFC_ZERO["float"]}
+            span = spans[name]
             steps = np.outer(2.0 ** np.arange(-1, 3), 1 + np.arange(16) / 16).ravel()
             ends = (steps - pieces.OFFSET) / pieces.STRETCH * span
         case "log1p":
@@ -176,6 +177,32 @@ def test_ends_of_cells(name: str) -> None:
     assert np.array_equal(got[~finite], rounded[~finite], equal_nan=True)
     for bits in (256, PLAIN):
         assert np.array_equal(bits_of(evaluate(name, x, lanes=8, bits=bits)), bits_of(got))
+
+
+def test_ends_of_cells_of_doubles() -> None:
+    mpmath = pytest.importorskip("mpmath")
+    steps = np.outer(2.0 ** np.arange(-1, 3), 1 + np.arange(8) / 8).ravel()
+    ends = (steps - pieces.OFFSET) / pieces.STRETCH * TANH_SPAN
+    near = 1 + np.arange(-6, 7) * 2.0**-50
+    x = np.outer(ends, near).ravel()
+    base = np.outer(1 + np.arange(1, 33) / 32, near).ravel()
+    power = 1000 / np.log2(base)
+    with mpmath.workprec(200):
+        for argument, result in zip(x.tolist(), evaluate("tanh", x).tolist()):
+            expected = mpmath.tanh(mpmath.mpf(argument))
+            assert abs(result - expected) <= np.spacing(float(expected)), argument
+        for b, p, result in zip(*(a.tolist() for a in (base, power, evaluate("pow", base, power)))):
+            expected = mpmath.mpf(b) ** mpmath.mpf(p)
+            assert abs(result - expected) <= np.spacing(float(expected)), (b, p)
+
+
+@pytest.mark.parametrize("dtype", SCALAR)
+@np.errstate(all="ignore")
+def test_powers_out_of_bounds(dtype: np.dtype) -> None:
+    x = np.array([*(1.5, 0.5, -1.5, -0.5), *(np.finfo(dtype).max, np.finfo(dtype).tiny)]).repeat(4)
+    y = np.tile([1e4, 1e30, -1e4, -1e30], 6)
+    x, y = x.astype(dtype), y.astype(dtype)
+    assert np.array_equal(evaluate("pow", x, y), np.power(x, y))
 
 
 @pytest.mark.parametrize("dtype", SCALAR)

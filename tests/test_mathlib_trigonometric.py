@@ -16,8 +16,9 @@ import pytest
 
 from neurlang.codegen.compile import Library, compile_object, link_object
 from neurlang.codegen.machine import host_machine
+from neurlang.codegen.mathlib import pieces
 from neurlang.codegen.mathlib import trigonometric_coefficients as coefficients
-from neurlang.codegen.mathlib.inverse_trigonometric import ATAN_STEPS
+from neurlang.codegen.mathlib.inverse_trigonometric import ATAN_STEPS, ATAN_STRETCH
 from neurlang.codegen.mathlib.trigonometric import TRIGONOMETRIC
 from neurlang.codegen.writer import Module, Value, Writer, vector_type
 
@@ -184,6 +185,17 @@ def test_ends_of_cells() -> None:
     for a, b in ((x, width), (width, x)):
         expected = np.arctan2(a.astype(np.float64), b.astype(np.float64))
         assert largest_ulp(evaluate("atan2", a, b), expected) <= 1.0
+
+
+def test_ends_of_cells_of_doubles() -> None:
+    mpmath = pytest.importorskip("mpmath")
+    steps = np.outer(2.0 ** np.arange(-1, 3), 1 + np.arange(8) / 8).ravel()
+    ends = ATAN_STRETCH * (steps - pieces.OFFSET)
+    x = np.concatenate([ends * (1 + i * 2.0**-50) for i in range(-6, 7)])
+    got = evaluate("atan", x)
+    for argument, result in zip(x.tolist(), got.tolist()):
+        expected = mpmath.atan(mpmath.mpf(argument))
+        assert abs(result - expected) <= np.spacing(float(expected)), argument
 
 
 @pytest.mark.parametrize("name", BINARY)

@@ -16,6 +16,7 @@ NAN = float("nan")
 MANTISSA_BITS = {"float": 23, "double": 52}
 EXPONENT_BIAS = {"float": 127, "double": 1023}
 LONGEST_HORNER = 7  # coefficients
+CAREFUL_STEPS = 2
 SMALLEST_NORMAL = {"float": 2.0**-126, "double": 2.0**-1022}
 
 
@@ -29,9 +30,12 @@ class Pair(NamedTuple):
 # polynomials
 
 
-def polynomial(writer: Writer, x: Value, coefficients: Sequence[float]) -> Value:
+def polynomial(
+    writer: Writer, x: Value, coefficients: Sequence[float], careful: int = CAREFUL_STEPS
+) -> Value:
     """c[0] + c[1] x + c[2] x^2 + ..., evaluated as `evaluate_polynomial` does."""
-    return evaluate_polynomial(writer, x, [writer.constant(c, x) for c in coefficients])
+    constants = [writer.constant(c, x) for c in coefficients]
+    return evaluate_polynomial(writer, x, constants, careful)
 
 
 def selected_polynomial(
@@ -48,13 +52,16 @@ def selected_polynomial(
     return evaluate_polynomial(writer, x, chosen)
 
 
-def evaluate_polynomial(writer: Writer, x: Value, coefficients: Sequence[Value]) -> Value:
+def evaluate_polynomial(
+    writer: Writer, x: Value, coefficients: Sequence[Value], careful: int = CAREFUL_STEPS
+) -> Value:
     """Horner's rule for short polynomials: the fewest instructions; Estrin's for long ones.
 
-    A long chain of dependent fmas would leave the processor waiting. The two lowest steps stay
-    Horner's: they decide the rounding error.
+    A long chain of dependent fmas would leave the processor waiting. The lowest steps stay
+    Horner's, so many as are `careful`: they decide the rounding error, unless the polynomial is a
+    factor of something small.
     """
-    horner = len(coefficients) if len(coefficients) <= LONGEST_HORNER else 2
+    horner = len(coefficients) if len(coefficients) <= LONGEST_HORNER else careful
     result = estrin(writer, x, coefficients[horner:])
     for coefficient in reversed(coefficients[:horner]):
         result = coefficient if result is None else writer.fma(result, x, coefficient)

@@ -30,7 +30,6 @@ POSITIVE_MANTISSA = Value("12", "i32")
 # vfpclass: quiet NaN 1, +0 2, -0 4, +inf 8, -inf 16, subnormal 32, negative 64, signalling NaN 128.
 ZERO_INFINITE_NAN = "i32 159"
 INFINITE_NAN = "i32 153"
-NOT_POSITIVE = "i32 223"
 ROUNDING = Value("4", "i32")  # as the environment says
 
 
@@ -138,16 +137,6 @@ def is_not_finite(writer: Writer, x: Value) -> Value:
     if vector_bits(x) == 512 and fills_registers(writer, x):
         return of_class(writer, x, INFINITE_NAN)
     return writer.fcmp("uge", writer.fabs(x), writer.constant(INFINITY, x))
-
-
-def is_not_positive(writer: Writer, x: Value) -> Value:
-    """Whether x is not a positive finite number."""
-    if vector_bits(x) == 512 and fills_registers(writer, x):
-        return of_class(writer, x, NOT_POSITIVE)
-    positive = writer.fcmp("ogt", x, writer.constant(0.0, x))
-    finite = writer.fcmp("olt", x, writer.constant(INFINITY, x))
-    both = writer.and_(positive, finite)
-    return writer.xor(both, writer.constant(True, both))
 
 
 def of_class(writer: Writer, x: Value, classes: str) -> Value:
