@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 _INDEX_BITS = 32
-_BLOCK = 1 << 14  # elements of rows and their keys that stay in a cache
-_PIECE = 1 << 16  # elements of which one bool each does
+_FEW = 1 << 14  # elements of rows that stay in a cache with all that is computed of them
+_MANY = 1 << 18  # elements of rows that are read once or twice
+_PIECE = 1 << 16  # elements whose comparisons stay in a cache
 _INDEX = np.uint64((1 << _INDEX_BITS) - 1)
 
 
@@ -47,25 +48,23 @@ def argsort(x: Any, result: Any) -> None:
     if x.dtype != np.uint64 or x.shape[-1] > 1 << _INDEX_BITS:
         result[...] = np.argsort(x, axis=-1, kind="stable")
         return
-    for rows, order in _blocks(x, result):
+    for rows, order in _blocks(x, result, _FEW):
         _argsort(rows, order)
 
 
 def top_k(x: Any, result: Any) -> None:
     """The int64 indices of the largest elements of each row, in descending order; NaN is largest,
     and of equal elements the first comes first."""
-    largest = _largest_by_value if x.dtype.itemsize > 4 else _largest_by_keys
-    for rows, order in _blocks(x, result):
-        order[...] = largest(rows, order.shape[-1])
+    for rows, order in _blocks(x, result, _MANY):
+        _largest(rows, order)
 
 
-def _blocks(x: Any, result: Any) -> Iterator[tuple[Any, Any]]:
-    """Rows and their results, so many at once that they stay in a cache."""
+def _blocks(x: Any, result: Any, size: int) -> Iterator[tuple[Any, Any]]:
+    """Some rows at a time, of about so many elements, and their results."""
     if not result.size:
         return
-    size = x.shape[-1]
-    rows, results = x.reshape(-1, size), result.reshape(-1, result.shape[-1])
-    step = max(1, _BLOCK // size)
+    rows, results = x.reshape(-1, x.shape[-1]), result.reshape(-1, result.shape[-1])
+    step = max(1, size // x.shape[-1])
     for start in range(0, len(rows), step):
         yield rows[start : start + step], results[start : start + step]
 
@@ -84,50 +83,33 @@ def _argsort(x: Any, order: Any) -> None:
         order[same] = np.take_along_axis(first, _by_keys(upper, indices), axis=-1)
 
 
-def _largest_by_keys(x: Any, count: int) -> Any:
-    """Of at most four bytes: by keys, as above."""
-    keys = _keys(np.uint64(0xFFFFFFFF) - _places(x), np.arange(x.shape[-1], dtype=np.uint64))
-    if count < x.shape[-1]:
-        keys = np.partition(keys, count - 1, axis=-1)[:, :count]
-    keys.sort(axis=-1)
-    return (keys & _INDEX).view(np.int64)
-
-
-def _largest_by_value(x: Any, count: int) -> Any:
-    """What is above the smallest of the chosen, and of its equals the first."""
-    size = x.shape[-1]
+def _largest(x: Any, result: Any) -> None:
+    """What is not below the smallest of the largest; of too many of those the first."""
+    rows, size = x.shape
+    count = result.shape[-1]
     least = np.partition(x, size - count, axis=-1)[:, size - count, None]
+    chosen = ~(x < least)  # NaN as well
+    places = np.flatnonzero(chosen)
+    if len(places) > rows * count:
+        unclear = chosen.sum(axis=-1) > count
+        chosen[unclear] = _first_of_equal(x[unclear], least[unclear], count)
+        places = np.flatnonzero(chosen)
+    values = x.reshape(-1)[places].reshape(rows, count)[:, ::-1]
+    descending = count - 1 - np.argsort(values, axis=-1, kind="stable")[:, ::-1]
+    indices = (places % size).reshape(rows, count)
+    result[...] = np.take_along_axis(indices, descending, axis=-1)
+
+
+def _first_of_equal(x: Any, least: Any, count: int) -> Any:
+    """Whether elements are above the smallest of the chosen, or among the first of its equals."""
     above = (x > least) | ((x != x) & (least == least))
     equal = (x == least) | ((x != x) & (least != least))
     wanted = count - above.sum(axis=-1, keepdims=True)
-    chosen = above | (equal & (np.cumsum(equal, axis=-1) <= wanted))
-    indices = np.nonzero(chosen)[1].reshape(-1, count)
-    values = np.take_along_axis(x, indices, axis=-1)[:, ::-1]
-    order = count - 1 - np.argsort(values, axis=-1, kind="stable")[:, ::-1]
-    return np.take_along_axis(indices, order, axis=-1)
+    return above | (equal & (np.cumsum(equal, axis=-1) <= wanted))
 
 
 def _by_keys(places: Any, indices: Any) -> Any:
     """Indices in the order of places below 2**32, and of the indices where those are equal."""
-    keys = _keys(places, indices)
+    keys = (places << np.uint64(_INDEX_BITS)) | indices
     keys.sort(axis=-1)
     return (keys & _INDEX).view(np.int64)
-
-
-def _keys(places: Any, indices: Any) -> Any:
-    return (places << np.uint64(_INDEX_BITS)) | indices
-
-
-def _places(x: Any) -> Any:
-    """Where elements of at most four bytes stand in their dtype's order, as uint64.
-
-    The bits of floats of one sign are in order, those of negative ones backwards.
-    """
-    if x.dtype.kind in "ub":
-        return x.astype(np.uint64)
-    if x.dtype.kind == "i":
-        return (x.astype(np.int64) + (1 << 31)).view(np.uint64)
-    bits = (x + x.dtype.type(0)).astype(np.float32, copy=False).view(np.int32)  # no -0.0 is left
-    places = (bits ^ ((bits >> 31) | np.int32(-(1 << 31)))).view(np.uint32)
-    places[x != x] = 0xFFFFFFFF
-    return places.astype(np.uint64)
