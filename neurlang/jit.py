@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import numpy as np
+
 from neurlang import settings
 from neurlang.errors import ArgumentError, OptionError
-from neurlang.frontend.array import set_executor
+from neurlang.frontend.array import Array, set_executor
 from neurlang.frontend.signature import (
     Binder,
     Call,
@@ -46,6 +48,15 @@ __all__ = [
 
 
 MOST_RECENT = 4  # programs whose native entries are tried before a call is taken apart
+
+
+def _in_order(argument: Any) -> Any:
+    """The value of a lazy array, a strided array's elements in order; else the argument itself."""
+    if type(argument) is Array and argument.weak is None:
+        return argument.value("an argument")
+    if type(argument) is np.ndarray and not argument.flags.forc:
+        return np.ascontiguousarray(argument)
+    return argument
 
 
 def _run_lazily(graph: Graph) -> tuple[Any, ...]:
@@ -134,16 +145,16 @@ class JitFunction:
     ) -> Any:
         """The whole way, for a call that the entry of the program `missed` has handed on."""
         if not contexts.entered and current_trace() is None:
-            for program in self.recent:
-                if program is missed or program.executable is None:
-                    continue
-                assert program.executable.attempt is not None
+            try:
+                return self._attempt(args, kwargs, missed)
+            except EntryMiss:
+                pass
+            values = tuple(map(_in_order, args))
+            if any(value is not arg for value, arg in zip(values, args)):
                 try:
-                    results = program.executable.attempt(*args, **kwargs)
+                    return self._attempt(values, kwargs, None)
                 except EntryMiss:
-                    continue
-                self._remember(program)
-                return results
+                    pass
         call = self.binder.bind(args, kwargs)
         if current_trace() is not None:
             return self.__wrapped__(*args, **kwargs)
@@ -154,6 +165,22 @@ class JitFunction:
             except EntryMiss:
                 pass  # other leaves; or a failure, which is looked into below
         return self._find_and_run(call)
+
+    def _attempt(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Specialization | None
+    ) -> Any:
+        """By the native entry of a program that was called before; EntryMiss where none fits."""
+        for program in self.recent:
+            if program is missed or program.executable is None:
+                continue
+            assert program.executable.attempt is not None
+            try:
+                results = program.executable.attempt(*args, **kwargs)
+            except EntryMiss:
+                continue
+            self._remember(program)
+            return results
+        raise EntryMiss
 
     def _find_and_run(self, call: Call) -> Any:
         """The program for the arguments, made where there is none; the next call tries it first."""

@@ -87,7 +87,7 @@ class Array:
     @property
     def graph(self) -> Graph:
         """What this array depends on, as a graph whose leaves are its parameters."""
-        return pending_graph([self])[0]
+        return replace(pending_graph([self]), captured=())
 
     def execute(self) -> Array:
         """Run the pending work, once; returns this array."""
@@ -175,8 +175,8 @@ def check_alive(array: Array) -> None:
         )
 
 
-def pending_graph(arrays: Sequence[Array]) -> tuple[Graph, list[Any]]:
-    """The graph that computes lazy arrays, its leaves as parameters, and the leaves' values."""
+def pending_graph(arrays: Sequence[Array]) -> Graph:
+    """The graph that computes lazy arrays: its leaves are parameters with captured values."""
     table: dict[Node, Node] = {}
     leaves: dict[Node, Node] = {}
     values: list[Any] = []
@@ -205,7 +205,7 @@ def pending_graph(arrays: Sequence[Array]) -> tuple[Graph, list[Any]]:
             args = tuple(table[arg] for arg in node.args)
             table[node] = Node(node.op, args, node.attrs, node.type, node.where)
     outputs = [table[array.node] for array in arrays]
-    return graph_from(outputs, list(leaves.values()), "lazy"), values
+    return graph_from(outputs, list(leaves.values()), "lazy", values)
 
 
 def execute(arrays: Sequence[Array]) -> list[Any]:
@@ -214,8 +214,7 @@ def execute(arrays: Sequence[Array]) -> list[Any]:
         check_alive(array)
     pending = [array for array in arrays if array.node not in _results and not _is_leaf(array)]
     if pending:
-        graph, values = pending_graph(pending)
-        results = _executor[0](replace(graph, captured=tuple(values)))
+        results = _executor[0](pending_graph(pending))
         for array, result in zip(pending, results):
             value = np.asarray(result)
             value.flags.writeable = False  # np.asarray(array) hands it out
@@ -490,8 +489,7 @@ def _check_fits(integer: Array, dtype: DType) -> None:
 
 def known_integer(integer: Array) -> int:
     """The value of a lazy Python integer, without a program for so little."""
-    graph, values = pending_graph([integer])
-    return int(interpret(graph, *values))
+    return int(interpret(pending_graph([integer])))
 
 
 def origin(x: Array) -> Where | None:

@@ -10,7 +10,7 @@ shape) or an array. Nothing in a graph has side effects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,6 +90,21 @@ def is_splat(node: Node) -> bool:
     return node.op == "const" and node.attrs["value"].ndim == 0
 
 
+def hashable_attrs(node: Node) -> Hashable:
+    """The attributes, for comparison: numbers are equal when their bits are."""
+    if not node.attrs:
+        return ()
+    return tuple([(name, _hashable(value)) for name, value in sorted(node.attrs.items())])
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return (value.shape, value.dtype.str, value.tobytes())
+    if isinstance(value, float):
+        return (value, np.signbit(value).item())
+    return value  # type: ignore[no-any-return]  # attributes are hashable, arrays apart
+
+
 def users_of(graph: Graph) -> dict[Node, list[Node]]:
     """For each node the nodes that read it, one entry for each reading argument."""
     users: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
@@ -159,10 +174,12 @@ def append_needed(root: Node, order: dict[Node, None]) -> None:
         stack.append((node.args[position], 0))
 
 
-def graph_from(outputs: Iterable[Node], params: Sequence[Node], name: str) -> Graph:
+def graph_from(
+    outputs: Iterable[Node], params: Sequence[Node], name: str, captured: Sequence[Any] = ()
+) -> Graph:
     """The graph of everything that the outputs need."""
     order: dict[Node, None] = dict.fromkeys(params)
     outputs = tuple(outputs)
     for node in outputs:
         append_needed(node, order)
-    return Graph(name, tuple(params), tuple(order), outputs)
+    return Graph(name, tuple(params), tuple(order), outputs, tuple(captured))
