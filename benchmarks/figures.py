@@ -62,6 +62,7 @@ def cases() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, An
         "a named tuple, and one as result": (lambda p: Point(p.y, p.x), (Point(a, a),), {}),
         "a transposed array": (lambda a: a * 2, (square.T,), {}),
         "an array with strides": (lambda a: a * 2, (square[:, ::2],), {}),
+        "`a + b`, of lazy arrays": (lambda a, b: a + b, (nl.asarray(a), nl.asarray(a)), {}),
     }
 
 
@@ -79,6 +80,9 @@ def calls(small: bool) -> None:
         else:
             taken = best(lambda f=jitted, args=args: f(*args), seconds)
         row(name, f"{(taken - empty) * 1e9:.0f}")
+    first, second = nl.asarray(a), nl.asarray(a)
+    taken = best(lambda: np.asarray(first + second), seconds)
+    row("`np.asarray(a + b)`, lazy, without `jit`", f"{(taken - empty) * 1e9:.0f}")
 
 
 def products(small: bool) -> None:
