@@ -338,12 +338,18 @@ def streams(nbytes: int) -> bool:
 
 
 PREFETCH_BYTES = 8192  # ahead: a core reads as much while the memory answers
+MOST_SWEEPS = 4  # loops over a row: more, and it is an operand that is used again
 MEMORY_BOUND = 8  # cost of a vector that the memory brings more slowly than it is computed
 
 
 def comes_late(nbytes: int, machine: Machine) -> bool:
     """Whether an operand is worth asking for in advance: the cores' own caches do not hold it."""
     return nbytes > machine.l2
+
+
+def passes_through(elements: int, size: int) -> bool:
+    """Whether so many elements loaded are an operand read in order, by some loops over each row."""
+    return elements <= MOST_SWEEPS * size + size // 4
 
 
 def waits_for_memory(body: Sequence[Statement]) -> bool:

@@ -26,14 +26,14 @@ def prefetch(kernel: Kernel, machine: Machine) -> Kernel:
     """Ask for the cache lines of large operands some distance ahead, in vector loops that reduce.
 
     A processor finds streams by itself, but not across the end of a row, and stops at every page;
-    a loop that does little else than read waits for it. What is read twice has come by then, and
-    beside stores there is nothing to gain.
+    a loop that does little else than read waits for it. The first loop over a row asks: for those
+    after it the row has come. Beside stores there is nothing to gain.
     """
     large = {
         buffer
         for buffer, elements in elements_loaded(kernel.body).items()
         if buffer in kernel.inputs
-        and elements <= buffer.size + buffer.size // 4
+        and choose.passes_through(elements, buffer.size)
         and choose.comes_late(buffer.nbytes, machine)
     }
     return kernel.with_body(_body(kernel.body, large)) if large else kernel
@@ -41,13 +41,15 @@ def prefetch(kernel: Kernel, machine: Machine) -> Kernel:
 
 def _body(body: Sequence[Statement], large: set[Buffer]) -> list[Statement]:
     result: list[Statement] = []
+    left = set(large)
     for statement in body:
         if isinstance(statement, For):
             if statement.kind == "vector" and _only_reads(statement):
-                ahead = _ahead(statement, large)
+                ahead = _ahead(statement, left)
                 statement = replace(statement, body=(*ahead, *statement.body))
             else:
-                statement = replace(statement, body=tuple(_body(statement.body, large)))
+                statement = replace(statement, body=tuple(_body(statement.body, left)))
+            left -= set(elements_loaded([statement]))
         result.append(statement)
     return result
 
