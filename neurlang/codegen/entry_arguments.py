@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.runtime.entry_table import ANY_STRIDE, READS, EntryTable, ReadRecord
 from neurlang.runtime.objects import (
+    C_CONTIGUOUS,
+    ROWS_FIRST,
     ArrayHeader,
     DescriptorHeader,
     FloatHeader,
@@ -36,12 +38,15 @@ class Arguments:
         self.overflow = writer.value("alloca i32, align 4", "ptr")
         self.cursor = writer.value("alloca [3 x i64], align 16", "ptr")  # of a dict, and its item
         self.borrowing = writer.value("alloca i64, align 8", "ptr")
-        writer.store(constant(0, "i64"), self.borrowing)
+        self.copying = writer.value("alloca i64, align 8", "ptr")
+        for count in (self.borrowing, self.copying):
+            writer.store(constant(0, "i64"), count)
         self.table = self.field(SELF, ArrayHeader, "data", "ptr")
         self.inputs, self.outputs = self.of_table("inputs"), self.of_table("outputs")
         self.objects = writer.value(f"alloca ptr, {self.of_table('objects')}", "ptr")
         self.slots = writer.value(f"alloca i64, {self.inputs}", "ptr")
         self.borrowed = writer.value(f"alloca ptr, {self.inputs}", "ptr")  # held by containers
+        self.copies = writer.value(f"alloca i64, {self.inputs}", "ptr")  # places, then arrays
         places = writer.add(self.inputs, self.outputs)
         self.pointers = writer.value(f"alloca ptr, {places}", "ptr")
 
@@ -185,24 +190,78 @@ class Arguments:
         writer = self.writer
         rank = self.field(record, ReadRecord, "rank")
         dimensions = self.field(array, ArrayHeader, "dimensions", "i32")
-        flags = writer.zext(self.field(array, ArrayHeader, "flags", "i32"), "i64")
-        needed = self.field(record, ReadRecord, "flags")
-        plain = writer.icmp("eq", writer.and_(flags, needed), needed)
-        same_rank = writer.icmp("eq", writer.sext(dimensions, "i64"), rank)
-        self.guard(writer.and_(same_rank, plain))
+        self.guard_equal(writer.sext(dimensions, "i64"), rank)
         self.guard_dtype(self.field(array, ArrayHeader, "dtype", "ptr"), record)
         extents = self.field(array, ArrayHeader, "shape", "ptr")
         wanted = self.field(record, ReadRecord, "extents", "ptr")
         with self.each(rank) as axis:
             self.guard_equal(*(self.load_at(base, axis, "i64") for base in (extents, wanted)))
-        strides = self.field(record, ReadRecord, "strides", "ptr")
-        with writer.when(writer.icmp("ne", strides, NULL), "ordered"):
-            self.guard_strides(self.field(array, ArrayHeader, "strides", "ptr"), strides, rank)
         self.pass_pointer(record, self.field(array, ArrayHeader, "data", "ptr"))
-        borrowed = self.field(record, ReadRecord, "borrowed")
-        count = writer.load(self.borrowing, "i64")
-        self.store_at(array, self.borrowed, count)  # it counts only if the number grows
-        writer.store(writer.add(count, borrowed), self.borrowing)
+        flags = writer.zext(self.field(array, ArrayHeader, "flags", "i32"), "i64")
+        needed = self.field(record, ReadRecord, "flags")
+        strides = self.field(record, ReadRecord, "strides", "ptr")
+        ordered = writer.icmp("ne", strides, NULL)
+        with writer.when(writer.icmp("ne", writer.and_(flags, needed), needed), "strided"):
+            self.guard_equal(ordered, constant(False, "i1"))
+            self.guard_copied(array, flags, record)
+        with writer.when(ordered, "ordered"):
+            self.guard_strides(self.field(array, ArrayHeader, "strides", "ptr"), strides, rank)
+        self.count(self.borrowing, self.borrowed, array, self.field(record, ReadRecord, "borrowed"))
+
+    def count(self, counter: Value, list: Value, value: Value, change: Value) -> None:
+        """Put a value at the end of a list; it counts only if the number grows."""
+        number = self.writer.load(counter, "i64")
+        self.store_at(value, list, number)
+        self.writer.store(self.writer.add(number, change), counter)
+
+    def guard_copied(self, array: Value, flags: Value, record: Value) -> None:
+        """The array is to be copied: it is no contiguous one, or contiguous and not aligned.
+
+        One that is contiguous in another order of its axes has a program of its own. From the
+        fastest on, each of its axes of several elements has the stride that those before come to;
+        as that grows, none is found twice.
+        """
+        writer = self.writer
+        one, cell = constant(1, "i64"), self.cursor
+        contiguous = writer.and_(flags, constant(C_CONTIGUOUS, "i64"))
+        with writer.when(writer.icmp("eq", contiguous, constant(0, "i64")), "compare"):
+            extents, strides = (
+                self.field(array, ArrayHeader, name, "ptr") for name in ("shape", "strides")
+            )
+            rank = self.field(record, ReadRecord, "rank")
+            writer.store(self.field(record, ReadRecord, "itemsize"), cell)
+            with self.each(rank), self.each(rank) as axis:
+                expected, extent = writer.load(cell, "i64"), self.load_at(extents, axis, "i64")
+                found = writer.icmp("eq", self.load_at(strides, axis, "i64"), expected)
+                several = writer.icmp("sgt", extent, one)
+                with writer.when(writer.and_(found, several), "found"):
+                    writer.store(writer.mul(expected, extent), cell)
+            whole = self.field(record, ReadRecord, "bytes")
+            self.guard(writer.icmp("ne", writer.load(cell, "i64"), whole))
+        place = self.field(record, ReadRecord, "place")
+        self.pass_pointer(record, array)
+        self.count(self.copying, self.copies, place, one)
+
+    def copy_all(self, failed: str) -> None:
+        """Give the program copies of arrays with strides; NumPy makes them.
+
+        `copying` goes on to count the copies that there are, also where the last one failed.
+        """
+        writer = self.writer
+        count = writer.load(self.copying, "i64")
+        writer.store(constant(0, "i64"), self.copying)
+        with self.each(count) as position:
+            place = self.load_at(self.copies, position, "i64")
+            arguments = (self.load_at(self.pointers, place), constant(ROWS_FIRST, "i32"))
+            copy = writer.call("neurlang_copy_array", "ptr", arguments)
+            self.go_on_if(writer.icmp("ne", copy, NULL), failed)
+            self.store_at(copy, self.copies, position)
+            writer.store(writer.add(position, constant(1, "i64")), self.copying)
+            self.store_at(self.field(copy, ArrayHeader, "data", "ptr"), self.pointers, place)
+
+    def drop_copies(self) -> None:
+        with self.each(self.writer.load(self.copying, "i64")) as position:
+            self.writer.call_void("Py_DecRef", (self.load_at(self.copies, position),))
 
     def guard_dtype(self, descriptor: Value, record: Value) -> None:
         """NumPy keeps one descriptor of a dtype, but what was unpickled brings its own."""

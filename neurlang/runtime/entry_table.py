@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from neurlang.runtime.memory import is_pooled, set_handler_address
 from neurlang.runtime.objects import (
     ALIGNED,
     C_CONTIGUOUS,
+    COPY_SLOT,
     NEW_FROM_DESCRIPTOR_SLOT,
     RETURN_SLOT,
     numpy_function,
@@ -73,7 +75,8 @@ class ReadRecord(ctypes.Structure):
 
     _fields_ = _words(
         "kind", "source", "type", "scalar", "size", "first", "names", "place", "borrowed",
-        "descriptor", "descriptor_type", "byte_order", "rank", "flags", "extents", "strides",
+        "descriptor", "descriptor_type", "byte_order", "itemsize", "bytes", "rank", "flags",
+        "extents", "strides",
         "least", "most",
     )  # fmt: skip
 
@@ -240,6 +243,8 @@ class _Reads:
             "descriptor": id(dtype),
             "descriptor_type": id(type(dtype)),
             "byte_order": ord(dtype.byteorder),
+            "itemsize": dtype.itemsize,
+            "bytes": math.prod(shape) * dtype.itemsize,
             "rank": len(shape),
             "flags": ALIGNED if order else ALIGNED | C_CONTIGUOUS,
             "extents": self.words.add(shape),
@@ -279,6 +284,7 @@ def entry_symbols() -> dict[str, int]:
     return {
         **{name: python_function(name) for name in _PYTHON_FUNCTIONS},
         "neurlang_new_array": numpy_function(NEW_FROM_DESCRIPTOR_SLOT),
+        "neurlang_copy_array": numpy_function(COPY_SLOT),
         "neurlang_return_array": numpy_function(RETURN_SLOT),
         "neurlang_ndarray": id(np.ndarray),
         "neurlang_true": id(True),

@@ -13,9 +13,11 @@ import numpy as np
 SCALARS = ("bool", "int8", "uint16", "int32", "uint64", "float32", "float64")
 C_CONTIGUOUS = 0x0001
 ALIGNED = 0x0100
+ROWS_FIRST = 0  # the order of a copy: NPY_CORDER
 # Numbers of functions in the table that NumPy publishes in `__multiarray_api.h`.
 TYPE_SLOT = 2
 RETURN_SLOT = 76
+COPY_SLOT = 85
 NEW_FROM_DESCRIPTOR_SLOT = 94
 
 
