@@ -48,6 +48,7 @@ from neurlang.runtime.entry import (
 from neurlang.runtime.entry_table import calls_of, entry_table, make_entry
 from neurlang.runtime.memory import empty
 from neurlang.runtime.objects import native_entry_available
+from neurlang.settings import in_force
 
 SCALAR_KINDS: dict[type, Kind] = {float: "float", int: "int", bool: "bool"}
 RELEASE_WORK = 1 << 16  # bytes of arguments and results from which a call gives up the GIL
@@ -60,9 +61,6 @@ class Executable:
         self,
         code: Code,
         graph: Graph,
-        entry: EntrySignature | None,
-        dispatcher: Callable[..., Any] | None = None,
-        objects: Sequence[Any] = (),
         threads: int = 1,
         exports: Sequence[str] = EXPORTS,
     ) -> None:
@@ -82,23 +80,22 @@ class Executable:
         for position, array in enumerate(self.captured):
             cells[position] = array.ctypes.data
         self.address = self.library["program"]
-        self.objects = objects
-        self.tables: list[Any] = []  # of the two entries
-        self.entry: Callable[..., Any] | None = None
-        self.attempt: Callable[..., Any] | None = None  # the same; EntryMiss for other arguments
-        if entry is not None:
-            handler = 0 if self.memory is None else id(self.memory.handler)
-            self.entry, self.attempt = (
-                self._entry(entry, told, handler) for told in (dispatcher or _refuse, _refuse)
-            )
+        self.tables: list[Any] = []  # of the entries
+        self.named: list[Any] = []  # what the tables refer to
         weakref.finalize(self, _release, self.library)
 
-    def _entry(
-        self, entry: EntrySignature, dispatcher: Callable[..., Any], handler: int
+    def entry(
+        self,
+        signature: EntrySignature,
+        dispatcher: Callable[..., Any] | None = None,
+        objects: Sequence[Any] = (),
     ) -> Callable[..., Any]:
-        table = entry_table(entry, self.address, dispatcher, self.objects, handler)
+        """A native entry, under the options of this context; EntryMiss without a dispatcher."""
+        handler = 0 if self.memory is None else id(self.memory.handler)
+        self.named.append((objects, in_force()))
+        table = entry_table(signature, self.address, dispatcher or _refuse, objects, handler)
         self.tables.append(table)
-        return make_entry(address(ENTRY), table, dispatcher)
+        return make_entry(address(ENTRY), table, dispatcher or _refuse)
 
     @property
     def calls(self) -> int:
@@ -216,6 +213,11 @@ KEPT = 512  # programs of lazy arrays and objects that stay in memory
 counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
 
 
+def has_entry(graph: Graph) -> bool:
+    """Whether this Python can have native entries for the graph's programs."""
+    return native_entry_available() and bool(graph.outputs)
+
+
 def entry_signature(
     specs: Sequence[LeafSpec],
     graph: Graph,
@@ -223,10 +225,8 @@ def entry_signature(
     arguments: tuple[Nested, ...] | None = None,
     keywords: tuple[int, ...] = (),
     bounds: tuple[tuple[int, int, int], ...] = (),
-) -> EntrySignature | None:
-    """The native entry for these leaves; None where this Python has none."""
-    if not native_entry_available() or not graph.outputs:
-        return None
+) -> EntrySignature:
+    """The native entry for these leaves."""
     inputs = []
     for spec in specs:
         kind: Kind = "array" if spec.scalar is None else SCALAR_KINDS[spec.scalar]
@@ -304,7 +304,7 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
         found = _shared.get(key)
         if found is None:
             code = compile_graph(graph, target)
-            found = _shared[key] = Executable(code, graph, None, threads=target.threads)
+            found = _shared[key] = Executable(code, graph, threads=target.threads)
             while len(_shared) > KEPT:
                 _shared.popitem(last=False)
     results = found.run(*(np.require(value, None, ("C", "A")) for value in values))

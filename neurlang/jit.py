@@ -26,8 +26,8 @@ from neurlang.frontend.trace import current_trace
 from neurlang.ir.graph import Graph
 from neurlang.runtime.entry import EntryMiss
 from neurlang.runtime.threads import MOST_THREADS
-from neurlang.settings import STAGES, contexts, in_force
-from neurlang.specialization import Specialization, backend
+from neurlang.settings import STAGES, in_force
+from neurlang.specialization import Specialization, Way, backend
 from neurlang.stages import Compiled, Lowered, Traced
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-MOST_RECENT = 4  # programs whose native entries are tried before a call is taken apart
+MOST_RECENT = 4  # native entries that are tried before a call is taken apart
 
 
 def _run_lazily(graph: Graph) -> tuple[Any, ...]:
@@ -110,8 +110,8 @@ class JitFunction:
         self.use_disk = cache
         self.lock = threading.Lock()
         self.programs: dict[Any, Specialization] = {}
-        self.latest: dict[Any, Specialization] = {}  # by structure, the last one run
-        self.recent: tuple[Specialization, ...] = ()  # those with native entries, the last first
+        self.latest: dict[Any, Specialization] = {}  # by structure and options, the last one run
+        self.recent: tuple[Way, ...] = ()  # native entries, the last one that answered first
         self.__call__ = self._dispatch
         self.hits = 0  # of calls that no native entry answered: these count themselves
         functions.add(self)
@@ -129,25 +129,22 @@ class JitFunction:
         """Find the program for the arguments, make it where there is none."""
         return self._answer(args, kwargs, None)
 
-    def _answer(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Specialization | None
-    ) -> Any:
-        """The whole way, for a call that the entry of the program `missed` has handed on."""
-        if not contexts.entered and current_trace() is None:
-            for program in self.recent:
-                if program is missed or program.executable is None:
+    def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Way | None) -> Any:
+        """The whole way, for a call that the entry of `missed` has handed on."""
+        if current_trace() is None:
+            for way in self.recent:
+                if way is missed:
                     continue
-                assert program.executable.attempt is not None
                 try:
-                    results = program.executable.attempt(*args, **kwargs)
+                    results = way.attempt(*args, **kwargs)
                 except EntryMiss:
                     continue
-                self._remember(program)
+                self._try_first(way)
                 return results
         call = self.binder.bind(args, kwargs)
         if current_trace() is not None:
             return self.__wrapped__(*args, **kwargs)
-        latest = None if in_force() else self.latest.get(call.key())
+        latest = self.latest.get((call.key(), id(in_force())))
         if latest is not None:
             try:
                 return latest.run_again(call.leaves)
@@ -163,20 +160,18 @@ class JitFunction:
         built = program.build()
         if not built:  # counted in a statement without a call: no other thread runs in between
             self.hits += 1
-        if not in_force():
-            self._remember(program)
+        way = program.way(call)
+        if way is not None:
+            self._try_first(way)
+        elif program.entry_of_leaves() is not None:  # which keeps the options, and so their number
+            self.latest[call.key(), id(in_force())] = program
         return program.run(call.leaves)
 
-    def _remember(self, program: Specialization) -> None:
-        """The next call tries this program first."""
-        if program.executable is None or program.executable.entry is None:
-            return
-        if not program.native:
-            self.latest[program.call.key()] = program
-            return
-        others = [other for other in self.recent if other is not program]
-        self.recent = (program, *others[: MOST_RECENT - 1])
-        self.__call__ = program.executable.entry
+    def _try_first(self, way: Way) -> None:
+        """The next call tries this entry first."""
+        others = [other for other in self.recent if other is not way]
+        self.recent = (way, *others[: MOST_RECENT - 1])
+        self.__call__ = way.entry
 
     def _program(self, call: Call) -> Specialization:
         """The program for a call, traced."""

@@ -72,8 +72,7 @@ class _EntryWriter(Arguments):
         self.references = writer.value(f"alloca ptr, {self.kept}", "ptr")
 
     def write(self) -> None:
-        detour = self.writer.load(self.imported("neurlang_detour"), "i64")
-        self.guard_equal(detour, constant(0, "i64"))
+        self.guard_options()
         self.read_all()
         with self.each(self.kept) as place:
             self.store_at(NULL, self.references, place)
@@ -89,6 +88,18 @@ class _EntryWriter(Arguments):
         """A new reference is ours; null is an error of Python's."""
         self.store_at(reference, self.references, place)
         self.go_on_if(self.writer.icmp("ne", reference, NULL), _FREE)
+
+    def guard_options(self) -> None:
+        """The options in force are those that the program is for: mostly none are, nor were."""
+        writer = self.writer
+        entered = writer.load(self.imported("neurlang_entered"), "i64")
+        any_ = writer.or_(entered, self.of_table("overridden"))
+        with writer.when(writer.icmp("ne", any_, constant(0, "i64")), "options"):
+            arguments = (self.imported("neurlang_overrides"), NULL, self.cursor)
+            writer.call("PyContextVar_Get", "i32", arguments)
+            found = writer.load(self.cursor, "ptr")
+            writer.call_void("Py_DecRef", (found,))  # the context has another reference
+            self.guard_equal(found, self.of_table("overrides", "ptr"))
 
     # outputs
 

@@ -26,6 +26,7 @@ SELF, ARGS, COUNT, NAMES = (
     Value("%count", "i64"),
     Value("%names", "ptr"),
 )
+_EQUAL = 2  # Py_EQ
 MISS = "miss"  # the block that hands a call on
 
 
@@ -174,6 +175,8 @@ class Arguments:
                     self.read_array(found, record)
                 case "float" | "int" | "bool":
                     self.read_number(kind, found, record)
+                case "static":
+                    self.guard_static(found, record)
                 case "dict":
                     self.read_dict(found, record)
                 case _:
@@ -298,6 +301,17 @@ class Arguments:
         slot = writer.offset(self.slots, self.field(record, ReadRecord, "place"), "i64")
         writer.store(value, slot)
         self.pass_pointer(record, slot)
+
+    def guard_static(self, found: Value, record: Value) -> None:
+        """The value that the program was made for; what has its type is compared to it."""
+        writer = self.writer
+        wanted = self.field(record, ReadRecord, "object", "ptr")
+        with writer.when(writer.icmp("ne", found, wanted), "other_object"):
+            by_value = self.field(record, ReadRecord, "by_value")
+            self.guard(writer.icmp("ne", by_value, constant(0, "i64")))
+            equal = constant(_EQUAL, "i32")
+            same = writer.call("PyObject_RichCompareBool", "i32", (found, wanted, equal))
+            self.guard_equal(same, constant(1, "i32"))
 
     def read_items(self, kind: str, container: Value, record: Value) -> None:
         """The items of a tuple or list join the objects."""

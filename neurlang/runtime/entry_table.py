@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from neurlang.runtime.call import python_function
-from neurlang.runtime.entry import EntrySignature, Nest, Nested, Shape, detour
+from neurlang.runtime.entry import (
+    EntrySignature,
+    Nest,
+    Nested,
+    Overrides,
+    Shape,
+    entered,
+    overrides,
+)
 from neurlang.runtime.memory import is_pooled, set_handler_address
 from neurlang.runtime.objects import (
     ALIGNED,
@@ -24,15 +32,18 @@ from neurlang.runtime.objects import (
 # What a ReadRecord and a BuildRecord may be about: their numbers are the places here. A `scalar` is
 # an array without axes, or NumPy's scalar of its dtype.
 READS = (
-    "array", "scalar", "float", "int", "bool", "none", "tuple", "named", "list", "dict",
+    "array", "scalar", "float", "int", "bool", "none", "static", "tuple", "named", "list", "dict",
 )  # fmt: skip
 BUILDS = ("none", "tuple", "named", "list", "dict")
 
 ANY_STRIDE = -1  # of an axis of one element
 
+_BY_VALUE = (int, str)  # static arguments that need not be the same object to be the same
+
 _METH_KEYWORDS = 0x0002
 _METH_FASTCALL = 0x0080
 _PYTHON_FUNCTIONS = (
+    "PyContextVar_Get",
     "PyDict_New",
     "PyDict_Next",
     "PyDict_SetItem",
@@ -43,6 +54,7 @@ _PYTHON_FUNCTIONS = (
     "PyList_New",
     "PyList_SetItem",
     "PyLong_AsLongLongAndOverflow",
+    "PyObject_RichCompareBool",
     "PyObject_Vectorcall",
     "PyTuple_New",
     "PyTuple_SetItem",
@@ -60,24 +72,25 @@ def _words(*names: str) -> list[tuple[str, Any]]:
 class EntryTable(ctypes.Structure):
     """The head of a table. `names` are those of the last `keywords` of `passed` arguments; `calls`
     counts those that were answered; `result` is a reference's place: outputs come first, then what
-    is built."""
+    is built. Only calls under `overrides` are answered; `overridden` says that there are any."""
 
     _fields_ = _words(
         "dispatcher", "program", "calls", "passed", "keywords", "names", "objects", "reads",
         "first_read", "inputs", "outputs", "first_output", "builds", "first_build", "result",
-        "release_gil", "handler", "set_handler",
+        "release_gil", "handler", "set_handler", "overrides", "overridden",
     )  # fmt: skip
 
 
 class ReadRecord(ctypes.Structure):
     """What one object must be. Arguments are the objects 0, 1, ...; a container puts its `size`
-    items among them from `first` on; a leaf gives the program its pointer at `place`."""
+    items among them from `first` on; a leaf gives the program its pointer at `place`; what is
+    static is `object`, or equal to it where it is compared `by_value`."""
 
     _fields_ = _words(
         "kind", "source", "type", "scalar", "size", "first", "names", "place", "borrowed",
         "descriptor", "descriptor_type", "byte_order", "itemsize", "bytes", "rank", "flags",
         "extents", "strides",
-        "least", "most",
+        "least", "most", "object", "by_value",
     )  # fmt: skip
 
 
@@ -137,13 +150,15 @@ def entry_table(
     dispatcher: object,
     objects: Sequence[Any] = (),
     handler: int = 0,
+    under: Overrides | None = None,
 ) -> np.ndarray[Any, Any]:
     """The table, of int64, of a program at the address `program`.
 
     It keeps nothing alive: not the dispatcher, nor the code, nor the `objects` whose numbers the
-    signature has. `handler` is the address of NumPy's memory handler for large outputs; 0 leaves
-    them to NumPy.
+    signature has, nor the overrides `under` which it answers, those of this context by default.
+    `handler` is the address of NumPy's memory handler for large outputs; 0 leaves them to NumPy.
     """
+    under = overrides.get() if under is None else under
     words = _Words()
     reads = _Reads(signature, objects, words)
     builds, result = _builds(signature, objects, words)
@@ -176,6 +191,8 @@ def entry_table(
             "release_gil": signature.release_gil,
             "handler": handler,
             "set_handler": set_handler_address(),
+            "overrides": id(under),
+            "overridden": bool(under),
         }
     )
 
@@ -197,6 +214,10 @@ class _Reads:
         """`held` says that the caller holds the object, not just a container of its."""
         if nested == "none":
             self.add("none", source, type(None))
+        elif isinstance(nested, Nest) and nested.kind == "static":
+            value = self.named[nested.names[0]]
+            row = self.add("static", source, type(value))
+            row |= {"object": id(value), "by_value": type(value) in _BY_VALUE}
         elif isinstance(nested, Nest):
             first = self.objects
             self.objects += len(nested.items)
@@ -289,7 +310,8 @@ def entry_symbols() -> dict[str, int]:
         "neurlang_ndarray": id(np.ndarray),
         "neurlang_true": id(True),
         "neurlang_none": id(None),
-        "neurlang_detour": ctypes.addressof(detour),
+        "neurlang_entered": ctypes.addressof(entered),
+        "neurlang_overrides": id(overrides),
     }
 
 
