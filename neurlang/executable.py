@@ -11,6 +11,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import ENTRY, RELEASE, RUN
 from neurlang.codegen.pool import address, call_address, disk_cache, memory, pool
 from neurlang.codegen.program import EXPORTS
+from neurlang.frontend.array import Array
+from neurlang.frontend.lazy import KEPT, Program, forget
 from neurlang.frontend.signature import LeafSpec
-from neurlang.ir.graph import Graph
+from neurlang.ir.graph import Graph, make_constant
 from neurlang.ir.interpret import interpret
 from neurlang.ir.types import Type, parse_type
 from neurlang.pipeline import (
@@ -44,10 +47,11 @@ from neurlang.runtime.entry import (
     EntrySignature,
     Kind,
     Nested,
+    flat,
 )
 from neurlang.runtime.entry_table import calls_of, entry_table, make_entry
 from neurlang.runtime.memory import empty
-from neurlang.runtime.objects import native_entry_available
+from neurlang.runtime.objects import native_entry_available, slot_offset
 from neurlang.settings import in_force
 
 SCALAR_KINDS: dict[type, Kind] = {float: "float", int: "int", bool: "bool"}
@@ -92,10 +96,15 @@ class Executable:
     ) -> Callable[..., Any]:
         """A native entry, under the options of this context; EntryMiss without a dispatcher."""
         handler = 0 if self.memory is None else id(self.memory.handler)
+        told = dispatcher or self.refuse
         self.named.append((objects, in_force()))
-        table = entry_table(signature, self.address, dispatcher or _refuse, objects, handler)
+        table = entry_table(signature, self.address, told, objects, handler, _carrier())
         self.tables.append(table)
-        return make_entry(address(ENTRY), table, dispatcher or _refuse)
+        return make_entry(address(ENTRY), table, told)
+
+    def refuse(self, *args: Any, **kwargs: Any) -> Any:
+        """What an entry without a dispatcher says; the method keeps the program linked."""
+        raise EntryMiss
 
     @property
     def calls(self) -> int:
@@ -124,8 +133,12 @@ class Executable:
         raise self.failures[status - FIRST_FAILURE].error()
 
 
-def _refuse(*args: Any, **kwargs: Any) -> Any:
-    raise EntryMiss
+@lru_cache(maxsize=1)
+def _carrier() -> tuple[int, int]:
+    """The class of lazy arrays, and where they hold the value that a native entry is to read."""
+    probe = Array(make_constant(0.0))
+    probe.known = np.zeros(1)
+    return id(Array), slot_offset(probe, probe.known)
 
 
 def _release(library: Library) -> None:
@@ -209,7 +222,6 @@ if hasattr(os, "register_at_fork"):  # a child is not to wait for a thread that 
     os.register_at_fork(
         before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
     )
-KEPT = 512  # programs of lazy arrays and objects that stay in memory
 counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
 
 
@@ -287,16 +299,33 @@ def clear() -> None:
     with _lock:
         _shared.clear()
         _codes.clear()
+    forget()
 
 
 def run_graph(graph: Graph) -> tuple[Any, ...]:
     """Run the pending work of lazy arrays on captured leaves; equal graphs share one program."""
     values = graph.captured
     graph = replace(graph, captured=())
-    target = current_target()
     if settings.get("disable_jit"):
         results = interpret(graph, *values)
         return results if isinstance(results, tuple) else (results,)
+    results = _shared_program(graph).run(*(np.require(value, None, ("C", "A")) for value in values))
+    return results if isinstance(results, tuple) else (results,)
+
+
+def prepare_graph(graph: Graph) -> Program | None:
+    """The native entry for values of the graph's parameters, which are contiguous; None where there
+    is none. EntryMiss for failures, which `run_graph` looks into."""
+    if settings.get("disable_jit") or not has_entry(graph):
+        return None
+    specs = [LeafSpec(param.dtype, param.shape) for param in graph.params]
+    signature = entry_signature(specs, graph, flat("tuple", len(graph.outputs)))
+    return _shared_program(graph).entry(signature)
+
+
+def _shared_program(graph: Graph) -> Executable:
+    """The program of a graph of lazy arrays."""
+    target = current_target()
     # what is to be dumped must be compiled for it, once
     options = tuple(map(settings.get, ("bisect", "dump", "dump_dir")))
     key = (identity(graph), target, options)
@@ -304,8 +333,7 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
         found = _shared.get(key)
         if found is None:
             code = compile_graph(graph, target)
-            found = _shared[key] = Executable(code, graph, threads=target.threads)
+            found = _shared[key] = Executable(code, graph, target.threads)
             while len(_shared) > KEPT:
                 _shared.popitem(last=False)
-    results = found.run(*(np.require(value, None, ("C", "A")) for value in values))
-    return results if isinstance(results, tuple) else (results,)
+    return found

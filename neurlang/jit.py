@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from neurlang import settings
 from neurlang.errors import ArgumentError, OptionError
-from neurlang.frontend.array import set_executor
+from neurlang.frontend.array import Array, set_executor
+from neurlang.frontend.lazy import Program
 from neurlang.frontend.signature import (
     Binder,
     Call,
@@ -53,7 +54,12 @@ def _run_lazily(graph: Graph) -> tuple[Any, ...]:
     return results
 
 
-set_executor(_run_lazily)
+def _prepare_lazily(graph: Graph) -> Program | None:
+    program: Program | None = backend().prepare_graph(graph)
+    return program
+
+
+set_executor(_run_lazily, _prepare_lazily)
 
 
 class CacheInfo(NamedTuple):
@@ -131,9 +137,10 @@ class JitFunction:
 
     def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Way | None) -> Any:
         """The whole way, for a call that the entry of `missed` has handed on."""
-        if current_trace() is None:
+        if current_trace() is None and self.recent:
+            again = _run_pending(args, kwargs)
             for way in self.recent:
-                if way is missed:
+                if way is missed and not again:
                     continue
                 try:
                     results = way.attempt(*args, **kwargs)
@@ -292,6 +299,18 @@ class BoundFunction:
         if name in ("trace", "lower", "inspect", "explain"):
             return functools.partial(value, self.instance)
         return value
+
+
+def _run_pending(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Run the pending work of lazy arguments, whose values entries read; whether any is."""
+    pending = [
+        value
+        for value in (*args, *kwargs.values())
+        if type(value) is Array and value.known is None and value.traced_by is None
+    ]
+    for array in pending:
+        array.value("an argument")
+    return bool(pending)
 
 
 def _generate(made: Compilation) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -172,6 +172,11 @@ def set_for_process(name: str, value: Any) -> None:
 def chosen() -> tuple[tuple[str, Any], ...]:
     """What this context and this process set, sorted: programs made for other values differ."""
     return tuple(sorted({**_process, **in_force()}.items()))
+
+
+def stamp() -> Hashable:
+    """Equal in contexts and processes where `chosen` is, as long as what is in force lives."""
+    return (id(in_force()), *_process.items())
 
 
 def check_all() -> None:

@@ -152,13 +152,13 @@ class Arguments:
     def read(self, record: Value) -> None:
         """One object: a leaf, None, or a container, whose items are read later."""
         writer = self.writer
-        found = self.load_at(self.objects, self.field(record, ReadRecord, "source"))
-        type = self.field(found, ObjectHeader, "type", "ptr")
+        given = self.load_at(self.objects, self.field(record, ReadRecord, "source"))
+        type = self.field(given, ObjectHeader, "type", "ptr")
         is_first, is_second = (
             writer.icmp("eq", type, self.field(record, ReadRecord, name, "ptr"))
             for name in ("type", "scalar")
         )
-        self.guard(writer.or_(is_first, is_second))
+        found, is_first = self.carried(given, is_first, is_second, record)
         labels = self.switch(self.field(record, ReadRecord, "kind"), READS)
         after = writer.label("read")
         writer.start_block(labels["scalar"])
@@ -185,6 +185,33 @@ class Arguments:
         writer.start_block(labels["none"])  # its type has told everything
         writer.branch(after)
         writer.start_block(after)
+
+    def carried(
+        self, given: Value, is_first: Value, is_second: Value, record: Value
+    ) -> tuple[Value, Value]:
+        """An object of a class that the record names, and whether that is the first of them; or the
+        array that a lazy array holds, where none is."""
+        writer = self.writer
+        wanted, carrier = writer.label("wanted"), writer.label("carrier")
+        start = writer.block
+        writer.branch_if(writer.or_(is_first, is_second), wanted, carrier)
+        writer.start_block(carrier)
+        type = self.field(given, ObjectHeader, "type", "ptr")
+        self.guard_equal(type, self.of_table("carrier", "ptr"))
+        traces = writer.load(self.imported("neurlang_traces"), "i64")
+        self.guard_equal(traces, constant(0, "i64"))
+        value = writer.load(writer.offset(given, self.of_table("carried")), "ptr")
+        self.guard(writer.icmp("ne", value, NULL))
+        ndarray = self.imported("neurlang_ndarray")
+        self.guard_equal(self.field(value, ObjectHeader, "type", "ptr"), ndarray)
+        self.guard_equal(self.field(record, ReadRecord, "type", "ptr"), ndarray)
+        held = writer.block
+        writer.branch(wanted)
+        writer.start_block(wanted)
+        found, first = writer.phi("ptr"), writer.phi("i1")
+        writer.set_phi(found, [(given, start), (value, held)])
+        writer.set_phi(first, [(is_first, start), (constant(True, "i1"), held)])
+        return found[0], first[0]
 
     def pass_pointer(self, record: Value, pointer: Value) -> None:
         self.store_at(pointer, self.pointers, self.field(record, ReadRecord, "place"))

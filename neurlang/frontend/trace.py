@@ -12,6 +12,7 @@ from typing import Any
 from neurlang.errors import Where
 from neurlang.ir.graph import Node
 from neurlang.ir.types import DType
+from neurlang.runtime.entry import traces
 
 
 @dataclass(eq=False)
@@ -65,8 +66,10 @@ def current_trace() -> Trace | None:
 def tracing(trace: Trace) -> Iterator[Trace]:
     """Record into `trace` what runs inside."""
     _stack.traces.append(trace)
+    traces.change(1)
     try:
         yield trace
     finally:
+        traces.change(-1)
         _stack.traces.pop()
         trace.active = False

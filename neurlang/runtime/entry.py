@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,6 +35,22 @@ overrides: ContextVar[Overrides] = ContextVar(
 
 entered = ctypes.c_int64()
 """How many `options` blocks are entered, in any thread: with none, entries do not look for any."""
+
+
+class Count:
+    """How many there are of something in all threads; entries look at its cell."""
+
+    def __init__(self) -> None:
+        self.cell = ctypes.c_int64()
+        self.lock = threading.Lock()
+
+    def change(self, by: int) -> None:
+        with self.lock:
+            self.cell.value += by
+
+
+traces = Count()
+"""Functions that are being traced: lazy arrays may be traced with them, so Python answers."""
 
 
 @dataclass(frozen=True)

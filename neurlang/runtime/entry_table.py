@@ -14,10 +14,10 @@ from neurlang.runtime.entry import (
     EntrySignature,
     Nest,
     Nested,
-    Overrides,
     Shape,
     entered,
     overrides,
+    traces,
 )
 from neurlang.runtime.memory import is_pooled, set_handler_address
 from neurlang.runtime.objects import (
@@ -72,12 +72,14 @@ def _words(*names: str) -> list[tuple[str, Any]]:
 class EntryTable(ctypes.Structure):
     """The head of a table. `names` are those of the last `keywords` of `passed` arguments; `calls`
     counts those that were answered; `result` is a reference's place: outputs come first, then what
-    is built. Only calls under `overrides` are answered; `overridden` says that there are any."""
+    is built. Only calls under `overrides` are answered; `overridden` says that there are any.
+    Objects of the class `carrier` hold arrays, `carried` bytes from their beginning."""
 
     _fields_ = _words(
         "dispatcher", "program", "calls", "passed", "keywords", "names", "objects", "reads",
         "first_read", "inputs", "outputs", "first_output", "builds", "first_build", "result",
         "release_gil", "handler", "set_handler", "overrides", "overridden",
+        "carrier", "carried",
     )  # fmt: skip
 
 
@@ -150,15 +152,16 @@ def entry_table(
     dispatcher: object,
     objects: Sequence[Any] = (),
     handler: int = 0,
-    under: Overrides | None = None,
+    carrier: tuple[int, int] = (0, 0),
 ) -> np.ndarray[Any, Any]:
     """The table, of int64, of a program at the address `program`.
 
     It keeps nothing alive: not the dispatcher, nor the code, nor the `objects` whose numbers the
-    signature has, nor the overrides `under` which it answers, those of this context by default.
-    `handler` is the address of NumPy's memory handler for large outputs; 0 leaves them to NumPy.
+    signature has, nor the overrides under which it answers, those of this context. `handler` is the
+    address of NumPy's memory handler for large outputs; 0 leaves them to NumPy. `carrier` is the
+    class of lazy arrays, and where they hold their values.
     """
-    under = overrides.get() if under is None else under
+    under = overrides.get()
     words = _Words()
     reads = _Reads(signature, objects, words)
     builds, result = _builds(signature, objects, words)
@@ -193,6 +196,8 @@ def entry_table(
             "set_handler": set_handler_address(),
             "overrides": id(under),
             "overridden": bool(under),
+            "carrier": carrier[0],
+            "carried": carrier[1],
         }
     )
 
@@ -312,6 +317,7 @@ def entry_symbols() -> dict[str, int]:
         "neurlang_none": id(None),
         "neurlang_entered": ctypes.addressof(entered),
         "neurlang_overrides": id(overrides),
+        "neurlang_traces": ctypes.addressof(traces.cell),
     }
 
 

@@ -111,6 +111,12 @@ def _items_tell(items: tuple[Any, ...]) -> bool:
     return found == [addresses, addresses] and held.size == header.size == len(items)
 
 
+def slot_offset(holder: Any, value: Any) -> int:
+    """Where an object with slots holds a value, which it holds once."""
+    words = (ctypes.c_void_p * (type(holder).__basicsize__ // 8)).from_address(id(holder))
+    return 8 * list(words).index(id(value))
+
+
 def _scalar_tells(scalar: Any) -> bool:
     """Whether a NumPy scalar's bytes begin where ScalarHeader says."""
     address = id(scalar) + ScalarHeader.value.offset
