@@ -137,17 +137,11 @@ class JitFunction:
 
     def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Way | None) -> Any:
         """The whole way, for a call that the entry of `missed` has handed on."""
-        if current_trace() is None and self.recent:
-            again = _run_pending(args, kwargs)
-            for way in self.recent:
-                if way is missed and not again:
-                    continue
-                try:
-                    results = way.attempt(*args, **kwargs)
-                except EntryMiss:
-                    continue
-                self._try_first(way)
-                return results
+        if current_trace() is None:
+            try:
+                return self._ask_recent(args, kwargs, missed)
+            except EntryMiss:
+                pass
         call = self.binder.bind(args, kwargs)
         if current_trace() is not None:
             return self.__wrapped__(*args, **kwargs)
@@ -159,6 +153,22 @@ class JitFunction:
                 pass  # other leaves; or a failure, which is looked into below
         return self._find_and_run(call)
 
+    def _ask_recent(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Way | None) -> Any:
+        """What one of the last programs' entries answers, but for `missed`; EntryMiss for none."""
+        for skipped in (missed, None):
+            for way in self.recent:
+                if way is skipped:
+                    continue
+                try:
+                    results = way.attempt(*args, **kwargs)
+                except EntryMiss:
+                    continue
+                self._try_first(way)
+                return results
+            if not self.recent or not _run_pending(args, kwargs):
+                break
+        raise EntryMiss
+
     def _find_and_run(self, call: Call) -> Any:
         """The program for the arguments, made where there is none; the next call tries it first."""
         program = self._program(call)
@@ -168,7 +178,8 @@ class JitFunction:
         if not built:  # counted in a statement without a call: no other thread runs in between
             self.hits += 1
         way = program.way(call)
-        if way is not None:
+        refused = bool(call.static) and way in self.recent  # for equal values, but other objects
+        if way is not None and not refused:
             self._try_first(way)
         elif program.entry_of_leaves() is not None:  # which keeps the options, and so their number
             self.latest[call.key(), id(in_force())] = program

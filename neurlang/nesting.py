@@ -82,9 +82,15 @@ class Nesting:
             if not isinstance(place, int) or not _never_changes(value):
                 return None
             if place < count + len(names):  # else it is a default
-                found[place] = Nest("static", (), (self.hold(value),))
+                found[place] = self._static(value)
         arguments = [found[place] for place in range(count + len(names))]
         return arguments, tuple(map(self.number, names))
+
+    def _static(self, value: Any) -> Nest:
+        """A static argument; a tuple is one of its items, whichever tuple it is."""
+        if type(value) is tuple:
+            return Nest("tuple", tuple(map(self._static, value)))
+        return Nest("static", (), (self.hold(value),))
 
     def _next(self, tokens: Iterator[Token]) -> Nested:
         token = next(tokens)

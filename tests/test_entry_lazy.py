@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -163,6 +164,40 @@ def test_while_another_thread_traces() -> None:
     thread.join()
     function(y)
     assert counted(function) == before + 2
+
+
+def test_values_live_as_long_as_the_program_runs() -> None:
+    """Also where the lazy array that holds one gets another value meanwhile."""
+    function = nl.jit(lambda x: np.sin(np.exp(np.tan(x) * 3)), cache=False)
+    value = np.random.default_rng(0).standard_normal(200_000)
+    expected = function(value)
+    for _ in range(10):
+        array = nl.asarray(value)
+        array.known = np.array(value)
+        stop = threading.Event()
+
+        def let_go(array: Any = array, stop: threading.Event = stop) -> None:
+            stop.wait(0.0005)
+            array.known = None
+            [np.full(200_000, np.nan) for _ in range(4)]
+
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        found = function(array)
+        thread.join()
+        np.testing.assert_array_equal(found, expected)  # some are NaN
+
+
+def test_references() -> None:
+    array = nl.asarray(A)
+    function = nl.jit(lambda x, held: x + held[0], cache=False)
+    function(array, [array])
+    watched = [array, array.known, nl.Array, A.dtype]
+    before = [sys.getrefcount(one) for one in watched]
+    for _ in range(1000):
+        function(array, [array])
+    after = [sys.getrefcount(one) for one in watched]
+    assert after == before
 
 
 def test_an_array_that_was_never_made_is_no_argument() -> None:

@@ -122,7 +122,7 @@ def test_equal_values_of_other_types_are_other_programs() -> None:
 
 
 def test_equal_values_that_are_other_objects() -> None:
-    """Integers and texts are compared; whatever else is another object goes through Python."""
+    """Numbers, texts and tuples of them are compared; other objects go by their leaves."""
     function = nl.jit(described, static_argnames="value", cache=False)
     for value in (10**30, "some text", 2.5, (1, 2), Frozen(7)):
         copies = [eval(repr(value)) for _ in range(3)]
@@ -130,10 +130,36 @@ def test_equal_values_that_are_other_objects() -> None:
             found = function(A, copy)
             np.testing.assert_array_equal(found["x"], described(A, value)["x"])
     assert function.cache_info().programs == 5
-    function(A, 10**30)
-    before = counted(function)
-    function(A, int("1" + 30 * "0"))
-    assert counted(function) == before + 1
+    for make, native in (
+        (lambda: int("1" + 30 * "0"), True),
+        (lambda: "".join(["some", " ", "text"]), True),
+        (lambda: float("2.5"), True),
+        (lambda: (int("1"), len("ab")), True),
+        (lambda: Frozen(int("7")), False),
+        (lambda: float("-0.0"), False),
+    ):
+        for other in (function, nl.jit(described, static_argnames="value", cache=False)):
+            expected = other(A, make())["x"]
+            for _ in range(2):
+                other(A, make())
+            before, asked = counted(other), len(other.latest)
+            for calls in range(3):
+                np.testing.assert_array_equal(other(A, make())["x"], expected)
+                assert counted(other) == before + calls + 1
+            assert len(other.latest) == asked and bool(asked) >= (not native)
+
+
+def test_tuples_of_equal_items_of_other_types() -> None:
+    function = nl.jit(lambda x, n: x * n[0] * n[1][0], static_argnames="n", cache=False)
+    integers = np.arange(-3, 4)
+    for _ in range(3):
+        for n in ((1, (2,)), (1.0, (2,)), (True, (2,)), (1, (2.0,)), (0.0, (1,)), (-0.0, (1,))):
+            copy = (n[0], (n[1][0],))
+            found, expected = function(integers, copy), integers * n[0] * n[1][0]
+            assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
+        with pytest.raises(TypeError):
+            function(integers, (1, [2]))
+    assert function.cache_info().programs == 6
 
 
 def test_static_values_that_change_are_read_anew() -> None:

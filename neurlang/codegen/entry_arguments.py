@@ -158,7 +158,7 @@ class Arguments:
             writer.icmp("eq", type, self.field(record, ReadRecord, name, "ptr"))
             for name in ("type", "scalar")
         )
-        found, is_first = self.carried(given, is_first, is_second, record)
+        found, is_first, is_carried = self.carried(given, is_first, is_second, record)
         labels = self.switch(self.field(record, ReadRecord, "kind"), READS)
         after = writer.label("read")
         writer.start_block(labels["scalar"])
@@ -172,7 +172,7 @@ class Arguments:
             writer.start_block(labels[kind])
             match kind:
                 case "array":
-                    self.read_array(found, record)
+                    self.read_array(found, record, is_carried)
                 case "float" | "int" | "bool":
                     self.read_number(kind, found, record)
                 case "static":
@@ -188,9 +188,9 @@ class Arguments:
 
     def carried(
         self, given: Value, is_first: Value, is_second: Value, record: Value
-    ) -> tuple[Value, Value]:
-        """An object of a class that the record names, and whether that is the first of them; or the
-        array that a lazy array holds, where none is."""
+    ) -> tuple[Value, Value, Value]:
+        """An object of a class that the record names, and whether that is the first of them; where
+        none is, the array that a lazy array holds. The third is 1 for such an array."""
         writer = self.writer
         wanted, carrier = writer.label("wanted"), writer.label("carrier")
         start = writer.block
@@ -208,15 +208,19 @@ class Arguments:
         held = writer.block
         writer.branch(wanted)
         writer.start_block(wanted)
-        found, first = writer.phi("ptr"), writer.phi("i1")
+        found, first, carried = writer.phi("ptr"), writer.phi("i1"), writer.phi("i64")
+        zero, one = constant(0, "i64"), constant(1, "i64")
+        writer.set_phi(carried, [(zero, start), (one, held)])
         writer.set_phi(found, [(given, start), (value, held)])
         writer.set_phi(first, [(is_first, start), (constant(True, "i1"), held)])
-        return found[0], first[0]
+        return found[0], first[0], carried[0]
 
     def pass_pointer(self, record: Value, pointer: Value) -> None:
         self.store_at(pointer, self.pointers, self.field(record, ReadRecord, "place"))
 
-    def read_array(self, array: Value, record: Value) -> None:
+    def read_array(self, array: Value, record: Value, carried: Value) -> None:
+        """An array of this dtype and shape; `carried` says whether a lazy one holds it, which may
+        let it go while the program runs."""
         writer = self.writer
         rank = self.field(record, ReadRecord, "rank")
         dimensions = self.field(array, ArrayHeader, "dimensions", "i32")
@@ -236,7 +240,8 @@ class Arguments:
             self.guard_copied(array, flags, record)
         with writer.when(ordered, "ordered"):
             self.guard_strides(self.field(array, ArrayHeader, "strides", "ptr"), strides, rank)
-        self.count(self.borrowing, self.borrowed, array, self.field(record, ReadRecord, "borrowed"))
+        borrowed = writer.or_(carried, self.field(record, ReadRecord, "borrowed"))
+        self.count(self.borrowing, self.borrowed, array, borrowed)
 
     def count(self, counter: Value, list: Value, value: Value, change: Value) -> None:
         """Put a value at the end of a list; it counts only if the number grows."""

@@ -203,7 +203,7 @@ def execute(arrays: Sequence[Array]) -> list[Any]:
     if pending:
         values |= zip(pending, map(keep_result, pending, _run(pending_work(pending))))
     for array in arrays:
-        if array.weak is None or array.shape:
+        if array.known is None and (array.weak is None or array.shape):
             array.known = values[array.node]
     return [values[array.node] for array in arrays]
 

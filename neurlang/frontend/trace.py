@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ class _Stack(threading.local):
 
 
 _stack = _Stack()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: traces.renew(len(_stack.traces)))
 
 
 def current_trace() -> Trace | None:

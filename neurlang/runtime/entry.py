@@ -42,7 +42,12 @@ class Count:
 
     def __init__(self) -> None:
         self.cell = ctypes.c_int64()
+        self.renew(0)
+
+    def renew(self, number: int) -> None:
+        """Begin again with so many: after a fork, the other threads do not exist."""
         self.lock = threading.Lock()
+        self.cell.value = number
 
     def change(self, by: int) -> None:
         with self.lock:

@@ -38,8 +38,6 @@ BUILDS = ("none", "tuple", "named", "list", "dict")
 
 ANY_STRIDE = -1  # of an axis of one element
 
-_BY_VALUE = (int, str)  # static arguments that need not be the same object to be the same
-
 _METH_KEYWORDS = 0x0002
 _METH_FASTCALL = 0x0080
 _PYTHON_FUNCTIONS = (
@@ -222,7 +220,7 @@ class _Reads:
         elif isinstance(nested, Nest) and nested.kind == "static":
             value = self.named[nested.names[0]]
             row = self.add("static", source, type(value))
-            row |= {"object": id(value), "by_value": type(value) in _BY_VALUE}
+            row |= {"object": id(value), "by_value": _is_compared(value)}
         elif isinstance(nested, Nest):
             first = self.objects
             self.objects += len(nested.items)
@@ -280,6 +278,12 @@ class _Reads:
         if order:
             fields["strides"] = self.words.add(strides)
         return fields
+
+
+def _is_compared(value: Any) -> bool:
+    """Whether an object that Python holds equal, of the same class, is the same static argument: a
+    zero is not, which has a sign."""
+    return type(value) in (int, str, bytes) or (type(value) is float and value != 0)
 
 
 def _builds(
