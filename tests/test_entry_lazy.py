@@ -215,7 +215,7 @@ def test_equal_work_is_remembered(runs: list[Any]) -> None:
         x = nl.asarray(A * factor)
         y = (x + 1) * x.sum(axis=0) - nl.asarray(np.float32(3))
         np.testing.assert_array_equal(y, (A * factor + 1) * (A * factor).sum(axis=0) - 3)
-    assert len(runs) == 1
+        assert len(runs) == min(factor, 2)  # most work runs once: the second run prepares for more
 
 
 X, Y = A, A[::-1] * 3
@@ -261,7 +261,7 @@ def test_other_work_is_another_program(runs: list[Any]) -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-6)
             assert np.array_equal(np.signbit(found), np.signbit(expected))
         # exchanged names of leaves make no other work: two differences, and two products
-        assert len(runs) == len(DIFFERENT) - 2, turn
+        assert turn == 0 or len(runs) == 2 * (len(DIFFERENT) - 2)
     for dtype in ("f4", "f8", "i4", "u1"):
         assert np.asarray(nl.asarray(X.astype(dtype)) + nl.asarray(Y.astype(dtype))).dtype == dtype
 
@@ -271,16 +271,17 @@ def test_options_of_lazy_work(runs: list[Any]) -> None:
         return np.asarray(nl.asarray(A) * 1.71875 + 2)
 
     expected = work()
-    for _ in range(2):
+    work()
+    for _ in range(4):
         with nl.options(fusion=False):
             np.testing.assert_array_equal(work(), expected)
-    assert len(runs) == 2
-    for count in (3, 4):
+    assert len(runs) == 4
+    for count in (5, 6, 7):
         with nl.options(disable_jit=True):
             np.testing.assert_array_equal(work(), expected)
         assert len(runs) == count
     work()
-    assert len(runs) == 4
+    assert len(runs) == 7
 
 
 def test_failures_name_the_line_of_this_work() -> None:
@@ -290,7 +291,7 @@ def test_failures_name_the_line_of_this_work() -> None:
     def picked_elsewhere(place: int) -> Any:
         return nl.take(nl.asarray(A), nl.asarray(np.array([place])), axis=0)
 
-    for _ in range(2):
+    for _ in range(4):
         for pick in (picked, picked_elsewhere):
             np.testing.assert_array_equal(pick(1), A[1:])
             with pytest.raises(nl.IndexingError) as caught:
@@ -303,12 +304,13 @@ def test_clearing_the_cache_forgets_lazy_work(runs: list[Any]) -> None:
     def work() -> Any:
         return np.asarray(nl.asarray(A) * 1.28125 + 2)
 
-    work()
-    work()
-    assert len(runs) == 1
-    executable.clear()
-    work()
+    for _ in range(4):
+        work()
     assert len(runs) == 2
+    executable.clear()
+    for _ in range(4):
+        work()
+    assert len(runs) == 4
 
 
 def test_several_outputs_and_shared_leaves(runs: list[Any]) -> None:
@@ -320,4 +322,4 @@ def test_several_outputs_and_shared_leaves(runs: list[Any]) -> None:
             np.testing.assert_array_equal(one, other)
             assert not one.flags.writeable
         assert found[0] is found[3]
-    assert len(runs) == 1
+    assert len(runs) == 2

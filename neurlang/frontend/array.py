@@ -26,7 +26,7 @@ from neurlang.errors import (
     user_line,
 )
 from neurlang.frontend.lazy import (
-    Program,
+    Prepare,
     Work,
     keep_result,
     known_value,
@@ -48,7 +48,7 @@ _executor: list[Any] = []
 
 def set_executor(
     run: Callable[[Graph], tuple[Any, ...]],
-    prepare: Callable[[Graph], Program | None] | None = None,
+    prepare: Prepare | None = None,
 ) -> None:
     """Tell lazy arrays how a graph is run; the pipeline sits above this module.
 
@@ -221,9 +221,7 @@ def _run(work: Work) -> Sequence[Any]:
     graph = work.graph()
     results: Sequence[Any] = run(replace(graph, captured=values))
     if prepare is not None and program is None:
-        program = prepare(graph)
-        if program is not None:
-            remember(work, program)
+        remember(work, graph, prepare)
     return results
 
 

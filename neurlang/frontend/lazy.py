@@ -13,11 +13,12 @@ from neurlang.ir.failures import can_fail
 from neurlang.ir.graph import Graph, Node, graph_from
 
 Program = Callable[..., tuple[Any, ...]]
+Prepare = Callable[[Graph], Program | None]
 
 KEPT = 512  # programs of lazy arrays that stay in memory
 
 _results: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
-_programs: dict[Hashable, Program] = {}
+_programs: dict[Hashable, Program | None] = {}
 
 
 def known_value(node: Node) -> Any:
@@ -130,13 +131,14 @@ def _attribute_key(value: Any) -> Hashable:
 
 
 def recall(work: Work) -> Program | None:
-    """What did equal work under equal options."""
+    """What does equal work under equal options."""
     return _programs.get((settings.stamp(), work.key))
 
 
-def remember(work: Work, program: Program) -> None:
-    """Equal work is done by this program, under equal options; EntryMiss where it cannot."""
-    _programs[settings.stamp(), work.key] = program
+def remember(work: Work, graph: Graph, prepare: Prepare) -> None:
+    """Equal work has a program of its own from the second run on: most work runs once."""
+    key = (settings.stamp(), work.key)
+    _programs[key] = prepare(graph) if key in _programs else None
     while len(_programs) > KEPT:
         _programs.pop(next(iter(_programs)), None)
 

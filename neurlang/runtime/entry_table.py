@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -346,10 +347,14 @@ def make_entry(
     # Python reads the definition when it frees the function, at the very end of the process
     # too, where nobody says which of the two goes first: the definition, 32 bytes, stays.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
-    make: Callable[..., Callable[..., Any]] = ctypes.PYFUNCTYPE(
-        ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object
-    )(("PyCFunction_NewEx", ctypes.pythonapi))
-    return make(ctypes.addressof(definition), table, dispatcher)
+    return _function_maker()(ctypes.addressof(definition), table, dispatcher)
+
+
+@lru_cache(maxsize=1)
+def _function_maker() -> Callable[..., Callable[..., Any]]:
+    """Python's function that makes builtin functions."""
+    kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object)
+    return kind(("PyCFunction_NewEx", ctypes.pythonapi))
 
 
 def calls_of(table: np.ndarray[Any, Any]) -> int:
