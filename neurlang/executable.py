@@ -22,9 +22,10 @@ from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import ENTRY, RELEASE, RUN
 from neurlang.codegen.pool import address, call_address, disk_cache, memory, pool
 from neurlang.codegen.program import EXPORTS
+from neurlang.frontend.array import Array
+from neurlang.frontend.lazy import KEPT, Program, forget
 from neurlang.frontend.signature import LeafSpec
-from neurlang.ir.failures import can_fail
-from neurlang.ir.graph import Graph, Node, hashable_attrs
+from neurlang.ir.graph import Graph, make_constant
 from neurlang.ir.interpret import interpret
 from neurlang.ir.types import INT64, Type, parse_type
 from neurlang.pipeline import (
@@ -49,7 +50,8 @@ from neurlang.runtime.entry import (
 )
 from neurlang.runtime.entry_table import calls_of, entry_table, make_entry
 from neurlang.runtime.memory import empty
-from neurlang.runtime.objects import native_entry_available
+from neurlang.runtime.objects import native_entry_available, slot_offset
+from neurlang.settings import in_force
 
 SCALAR_KINDS: dict[type, Kind] = {float: "float", int: "int", bool: "bool"}
 RELEASE_WORK = 1 << 16  # bytes of arguments and results from which a call gives up the GIL
@@ -62,9 +64,6 @@ class Executable:
         self,
         code: Code,
         graph: Graph,
-        entry: EntrySignature | None,
-        dispatcher: Callable[..., Any] | None = None,
-        objects: Sequence[Any] = (),
         threads: int = 1,
         exports: Sequence[str] = EXPORTS,
     ) -> None:
@@ -84,23 +83,27 @@ class Executable:
         for position, array in enumerate(self.captured):
             cells[position] = array.ctypes.data
         self.address = self.library["program"]
-        self.objects = objects
-        self.tables: list[Any] = []  # of the two entries
-        self.entry: Callable[..., Any] | None = None
-        self.attempt: Callable[..., Any] | None = None  # the same; EntryMiss for other arguments
-        if entry is not None:
-            handler = 0 if self.memory is None else id(self.memory.handler)
-            self.entry, self.attempt = (
-                self._entry(entry, told, handler) for told in (dispatcher or _refuse, _refuse)
-            )
+        self.tables: list[Any] = []  # of the entries
+        self.named: list[Any] = []  # what the tables refer to
         weakref.finalize(self, _release, self.library)
 
-    def _entry(
-        self, entry: EntrySignature, dispatcher: Callable[..., Any], handler: int
+    def entry(
+        self,
+        signature: EntrySignature,
+        dispatcher: Callable[..., Any] | None = None,
+        objects: Sequence[Any] = (),
     ) -> Callable[..., Any]:
-        table = entry_table(entry, self.address, dispatcher, self.objects, handler)
+        """A native entry, under the options of this context; EntryMiss without a dispatcher."""
+        handler = 0 if self.memory is None else id(self.memory.handler)
+        told = dispatcher or self.refuse
+        self.named.append((objects, in_force()))
+        table = entry_table(signature, self.address, told, objects, handler, _carrier())
         self.tables.append(table)
-        return make_entry(address(ENTRY), table, dispatcher)
+        return make_entry(address(ENTRY), table, told)
+
+    def refuse(self, *args: Any, **kwargs: Any) -> Any:
+        """What an entry without a dispatcher says; the method keeps the program linked."""
+        raise EntryMiss
 
     @property
     def calls(self) -> int:
@@ -129,8 +132,12 @@ class Executable:
         raise self.failures[status - FIRST_FAILURE].error()
 
 
-def _refuse(*args: Any, **kwargs: Any) -> Any:
-    raise EntryMiss
+@lru_cache(maxsize=1)
+def _carrier() -> tuple[int, int]:
+    """The class of lazy arrays, and where they hold the value that a native entry is to read."""
+    probe = Array(make_constant(0.0))
+    probe.known = np.zeros(1)
+    return id(Array), slot_offset(probe, probe.known)
 
 
 def _release(library: Library) -> None:
@@ -217,8 +224,12 @@ if hasattr(os, "register_at_fork"):  # a child is not to wait for a thread that 
     os.register_at_fork(
         before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
     )
-KEPT = 512  # programs of lazy arrays and objects that stay in memory
 counts = {"compilations": 0, "memory_hits": 0, "disk_hits": 0}
+
+
+def has_entry(graph: Graph) -> bool:
+    """Whether this Python can have native entries for the graph's programs."""
+    return native_entry_available() and bool(graph.outputs)
 
 
 def entry_signature(
@@ -228,10 +239,8 @@ def entry_signature(
     arguments: tuple[Nested, ...] | None = None,
     keywords: tuple[int, ...] = (),
     bounds: tuple[tuple[int, int, int], ...] = (),
-) -> EntrySignature | None:
-    """The native entry for these leaves; None where this Python has none."""
-    if not native_entry_available() or not graph.outputs:
-        return None
+) -> EntrySignature:
+    """The native entry for these leaves."""
     inputs = []
     for spec in specs:
         kind: Kind = "array" if spec.scalar is None else SCALAR_KINDS[spec.scalar]
@@ -292,45 +301,41 @@ def clear() -> None:
     with _lock:
         _shared.clear()
         _codes.clear()
+    forget()
 
 
 def run_graph(graph: Graph) -> tuple[Any, ...]:
     """Run the pending work of lazy arrays on captured leaves; equal graphs share one program."""
+    values = graph.captured
+    graph = replace(graph, captured=())
     if settings.get("disable_jit"):
         results = interpret(graph)
         return results if isinstance(results, tuple) else (results,)
-    key = (_structure(graph), settings.chosen())
-    with _lock:
-        found = _shared.get(key)
-        if found is None:
-            found = _shared[key] = _of_arrays(replace(graph, captured=()))
-            while len(_shared) > KEPT:
-                _shared.popitem(last=False)
-    try:
-        if found.attempt is not None:
-            answer: tuple[Any, ...] = found.attempt(*graph.captured)
-            return answer
-    except EntryMiss:
-        pass  # other layouts
-    results = found.run(*(np.require(value, None, ("C", "A")) for value in graph.captured))
+    results = _shared_program(graph).run(*(np.require(value, None, ("C", "A")) for value in values))
     return results if isinstance(results, tuple) else (results,)
 
 
-def _structure(graph: Graph) -> Hashable:
-    """What tells a graph from others without its text: see `identity`."""
-    numbers: dict[Node, int] = {}
-    parts: list[Hashable] = []
-    for node in graph.nodes:
-        numbers[node] = len(numbers)
-        args = tuple([numbers[arg] for arg in node.args])
-        where = node.where if can_fail(node) else None
-        parts.append((node.op, args, hashable_attrs(node), node.type, where))
-    return tuple(parts), tuple([numbers[node] for node in graph.outputs])
-
-
-def _of_arrays(graph: Graph) -> Executable:
-    """A program that takes arrays and returns a tuple of them."""
-    target = current_target()
+def prepare_graph(graph: Graph) -> Program | None:
+    """The native entry for values of the graph's parameters, which are contiguous; None where there
+    is none. EntryMiss for failures, which `run_graph` looks into."""
+    if settings.get("disable_jit") or not has_entry(graph):
+        return None
     specs = [LeafSpec(param.dtype, param.shape) for param in graph.params]
-    entry = entry_signature(specs, graph, flat("tuple", len(graph.outputs)))
-    return Executable(compile_graph(graph, target), graph, entry, threads=target.threads)
+    signature = entry_signature(specs, graph, flat("tuple", len(graph.outputs)))
+    return _shared_program(graph).entry(signature)
+
+
+def _shared_program(graph: Graph) -> Executable:
+    """The program of a graph of lazy arrays."""
+    target = current_target()
+    # what is to be dumped must be compiled for it, once
+    options = tuple(map(settings.get, ("bisect", "dump", "dump_dir")))
+    key = (identity(graph), target, options)
+    with _lock:
+        found = _shared.get(key)
+        if found is None:
+            code = compile_graph(graph, target)
+            found = _shared[key] = Executable(code, graph, target.threads)
+            while len(_shared) > KEPT:
+                _shared.popitem(last=False)
+    return found

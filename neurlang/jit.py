@@ -17,6 +17,7 @@ import numpy as np
 from neurlang import settings
 from neurlang.errors import ArgumentError, OptionError
 from neurlang.frontend.array import Array, set_executor
+from neurlang.frontend.lazy import Program
 from neurlang.frontend.signature import (
     Binder,
     Call,
@@ -28,8 +29,8 @@ from neurlang.frontend.trace import current_trace
 from neurlang.ir.graph import Graph
 from neurlang.runtime.entry import EntryMiss
 from neurlang.runtime.threads import MOST_THREADS
-from neurlang.settings import STAGES, contexts, in_force
-from neurlang.specialization import Specialization, backend
+from neurlang.settings import STAGES, in_force
+from neurlang.specialization import Specialization, Way, backend
 from neurlang.stages import Compiled, Lowered, Traced
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 
-MOST_RECENT = 4  # programs whose native entries are tried before a call is taken apart
+MOST_RECENT = 4  # native entries that are tried before a call is taken apart
 
 
 def _in_order(argument: Any) -> Any:
@@ -64,7 +65,12 @@ def _run_lazily(graph: Graph) -> tuple[Any, ...]:
     return results
 
 
-set_executor(_run_lazily)
+def _prepare_lazily(graph: Graph) -> Program | None:
+    program: Program | None = backend().prepare_graph(graph)
+    return program
+
+
+set_executor(_run_lazily, _prepare_lazily)
 
 
 class CacheInfo(NamedTuple):
@@ -121,8 +127,8 @@ class JitFunction:
         self.use_disk = cache
         self.lock = threading.Lock()
         self.programs: dict[Any, Specialization] = {}
-        self.latest: dict[Any, Specialization] = {}  # by structure, the last one run
-        self.recent: tuple[Specialization, ...] = ()  # those with native entries, the last first
+        self.latest: dict[Any, Specialization] = {}  # by structure and options, the last one run
+        self.recent: tuple[Way, ...] = ()  # native entries, the last one that answered first
         self.__call__ = self._dispatch
         self.hits = 0  # of calls that no native entry answered: these count themselves
         functions.add(self)
@@ -140,25 +146,17 @@ class JitFunction:
         """Find the program for the arguments, make it where there is none."""
         return self._answer(args, kwargs, None)
 
-    def _answer(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Specialization | None
-    ) -> Any:
-        """The whole way, for a call that the entry of the program `missed` has handed on."""
-        if not contexts.entered and current_trace() is None:
+    def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Way | None) -> Any:
+        """The whole way, for a call that the entry of `missed` has handed on."""
+        if current_trace() is None:
             try:
-                return self._attempt(args, kwargs, missed)
+                return self._ask_recent(args, kwargs, missed)
             except EntryMiss:
                 pass
-            values = tuple(map(_in_order, args))
-            if any(value is not arg for value, arg in zip(values, args)):
-                try:
-                    return self._attempt(values, kwargs, None)
-                except EntryMiss:
-                    pass
         call = self.binder.bind(args, kwargs)
         if current_trace() is not None:
             return self.__wrapped__(*args, **kwargs)
-        latest = None if in_force() else self.latest.get(call.key())
+        latest = self.latest.get((call.key(), id(in_force())))
         if latest is not None:
             try:
                 return latest.run_again(call.leaves)
@@ -166,20 +164,20 @@ class JitFunction:
                 pass  # other leaves; or a failure, which is looked into below
         return self._find_and_run(call)
 
-    def _attempt(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Specialization | None
-    ) -> Any:
-        """By the native entry of a program that was called before; EntryMiss where none fits."""
-        for program in self.recent:
-            if program is missed or program.executable is None:
-                continue
-            assert program.executable.attempt is not None
-            try:
-                results = program.executable.attempt(*args, **kwargs)
-            except EntryMiss:
-                continue
-            self._remember(program)
-            return results
+    def _ask_recent(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Way | None) -> Any:
+        """What one of the last programs' entries answers, but for `missed`; EntryMiss for none."""
+        for skipped in (missed, None):
+            for way in self.recent:
+                if way is skipped:
+                    continue
+                try:
+                    results = way.attempt(*args, **kwargs)
+                except EntryMiss:
+                    continue
+                self._try_first(way)
+                return results
+            if not self.recent or not _run_pending(args, kwargs):
+                break
         raise EntryMiss
 
     def _find_and_run(self, call: Call) -> Any:
@@ -190,20 +188,19 @@ class JitFunction:
         built = program.build()
         if not built:  # counted in a statement without a call: no other thread runs in between
             self.hits += 1
-        if not in_force():
-            self._remember(program)
+        way = program.way(call)
+        refused = bool(call.static) and way in self.recent  # for equal values, but other objects
+        if way is not None and not refused:
+            self._try_first(way)
+        elif program.entry_of_leaves() is not None:  # which keeps the options, and so their number
+            self.latest[call.key(), id(in_force())] = program
         return program.run(call.leaves)
 
-    def _remember(self, program: Specialization) -> None:
-        """The next call tries this program first."""
-        if program.executable is None or program.executable.entry is None:
-            return
-        if not program.native:
-            self.latest[program.call.key()] = program
-            return
-        others = [other for other in self.recent if other is not program]
-        self.recent = (program, *others[: MOST_RECENT - 1])
-        self.__call__ = program.executable.entry
+    def _try_first(self, way: Way) -> None:
+        """The next call tries this entry first."""
+        others = [other for other in self.recent if other is not way]
+        self.recent = (way, *others[: MOST_RECENT - 1])
+        self.__call__ = way.entry
 
     def _program(self, call: Call) -> Specialization:
         """The program for a call, traced."""
@@ -324,6 +321,18 @@ class BoundFunction:
         if name in ("trace", "lower", "inspect", "explain"):
             return functools.partial(value, self.instance)
         return value
+
+
+def _run_pending(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Run the pending work of lazy arguments, whose values entries read; whether any is."""
+    pending = [
+        value
+        for value in (*args, *kwargs.values())
+        if type(value) is Array and value.known is None and value.traced_by is None
+    ]
+    for array in pending:
+        array.value("an argument")
+    return bool(pending)
 
 
 def _generate(made: Compilation) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from neurlang.errors import OptionError
-from neurlang.runtime.entry import detour
+from neurlang.runtime.entry import Overrides, entered, overrides, shared_overrides
 from neurlang.runtime.threads import MOST_THREADS
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
@@ -140,11 +140,8 @@ OPTIONS: Mapping[str, Option] = {
     )
 }
 
-Overrides = Mapping[str, Any]
-_overrides: ContextVar[Overrides] = ContextVar("neurlang_options", default={})  # noqa: B039
-
-in_force: Callable[[], Overrides] = _overrides.get
-"""The overrides of this context, one object from entering `options` to leaving it."""
+in_force: Callable[[], Overrides] = overrides.get
+"""The overrides of this context, one object for equal ones."""
 
 
 _process: dict[str, Any] = {}
@@ -157,9 +154,9 @@ def get(name: str) -> Any:
 
     A variable that is empty counts as unset.
     """
-    overrides = in_force()
-    if name in overrides:
-        return overrides[name]
+    found = in_force()
+    if name in found:
+        return found[name]
     if name in _process:
         return _process[name]
     option = OPTIONS[name]
@@ -175,6 +172,11 @@ def set_for_process(name: str, value: Any) -> None:
 def chosen() -> tuple[tuple[str, Any], ...]:
     """What this context and this process set, sorted: programs made for other values differ."""
     return tuple(sorted({**_process, **in_force()}.items()))
+
+
+def stamp() -> Hashable:
+    """Equal in contexts and processes where `chosen` is, as long as what is in force lives."""
+    return (id(in_force()), *_process.items())
 
 
 def check_all() -> None:
@@ -200,7 +202,7 @@ def options(**values: Any) -> AbstractContextManager[None]:
 
 
 class Contexts:
-    """How many `options` blocks are entered, in any thread: with none, calls take no detour."""
+    """How many `options` blocks are entered, in any thread."""
 
     __slots__ = ("lock",)
 
@@ -210,11 +212,11 @@ class Contexts:
     @property
     def entered(self) -> int:
         """The number that native entries look at."""
-        return detour.value
+        return entered.value
 
     def count(self, change: int) -> None:
         with self.lock:
-            detour.value += change
+            entered.value += change
 
 
 contexts = Contexts()
@@ -236,11 +238,11 @@ class _Overriding(ContextDecorator):
 
     def __enter__(self) -> None:
         _left.set((*_left.get(), in_force()))
-        _overrides.set({**in_force(), **self.values})
+        overrides.set(shared_overrides(frozenset({**in_force(), **self.values}.items())))
         contexts.count(1)
 
     def __exit__(self, *error: object) -> None:
         contexts.count(-1)
         *outer, last = _left.get()
-        _overrides.set(last)
+        overrides.set(last)
         _left.set(tuple(outer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from neurlang.nesting import Nesting
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.fold_constants import LARGEST
 from neurlang.runtime.entry import flat
-from neurlang.runtime.garbage import collector_paused
+from neurlang.settings import in_force
 
 if TYPE_CHECKING:
     from neurlang.executable import Executable
@@ -32,6 +32,30 @@ if TYPE_CHECKING:
 def backend() -> Any:
     """The modules behind tracing, loaded at the first compilation: LLVM is large."""
     return importlib.import_module("neurlang.executable")
+
+
+class Way:
+    """A native entry of a program: what its calls look like, and the options that they are under.
+
+    `attempt` is the same as `entry`, but raises EntryMiss for what it does not take.
+    """
+
+    def __init__(
+        self, program: Specialization, parts: dict[str, Any], objects: Sequence[Any]
+    ) -> None:
+        assert program.executable is not None and program.traced is not None
+        self.program = program
+        signature = backend().entry_signature(program.specs, program.traced.graph, **parts)
+        self.entry = program.executable.entry(signature, self.dispatch, objects)
+        self.attempt = program.executable.entry(signature, None, objects)
+
+    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
+        """Where the native entry hands on calls that it does not take.
+
+        A method that holds the program: whoever is inside the entry holds it, so that the code
+        stays linked when the function forgets the program meanwhile.
+        """
+        return self.program.owner._answer(args, kwargs, self)
 
 
 class Specialization:
@@ -46,7 +70,8 @@ class Specialization:
         self.target = backend().current_target(owner.threads, owner.fast_math)
         self.traced: TracedCall | None = None
         self.executable: Executable | None = None
-        self.native = False  # whether the native entry takes and returns what the function does
+        self.ways: dict[tuple[Any, ...], Way | None] = {}
+        self.entries_of_leaves: dict[int, Callable[..., Any]] = {}
 
     def trace(self) -> TracedCall:
         owner = self.owner
@@ -57,18 +82,6 @@ class Specialization:
             self.traced = replace(traced, graph=graph)
         return self.traced
 
-    def entry_parts(self, objects: Nesting) -> dict[str, Any] | None:
-        """What the native entry takes and returns; None where Python has to help."""
-        assert self.traced is not None
-        if self.call.by_parameter or any(n.graph is not None for n in self.traced.narrowed):
-            return None
-        called, result = objects.call(self.call.structure), objects.nest(self.traced.structure)
-        if called is None or result is None:
-            return None
-        arguments, keywords = called
-        bounds = tuple(map(_bound, self.traced.narrowed))
-        return {"result": result, "arguments": arguments, "keywords": keywords, "bounds": bounds}
-
     def build(self) -> bool:
         """Compile, or take what the caches have; one thread does (True), the others wait."""
         if self.executable is not None:
@@ -76,34 +89,65 @@ class Specialization:
         with self.lock:
             if self.executable is not None:
                 return False
-            traced = self.trace()
-            objects = Nesting()
-            parts = self.entry_parts(objects)
-            self.native = parts is not None
-            flat_result = {"result": flat("tuple", len(traced.graph.outputs))}
-            entry = backend().entry_signature(self.specs, traced.graph, **(parts or flat_result))
-            code = backend().compile_graph(traced.graph, self.target, self.owner.use_disk)
-            threads = self.target.threads
-            dispatcher = self.dispatch if self.native else None
-            built = backend().Executable(
-                code, traced.graph, entry, dispatcher, objects.objects, threads
-            )
-            self.executable = built
+            graph, threads = self.trace().graph, self.target.threads
+            code = backend().compile_graph(graph, self.target, self.owner.use_disk)
+            self.executable = backend().Executable(code, graph, threads)
             return True
 
-    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
-        """Where the native entry hands on calls that it does not take.
+    # native calls; none of them change what a call returns
 
-        A method of the program: whoever is inside the entry holds it, so that the code stays linked
-        when the function forgets the program meanwhile.
+    @property
+    def native(self) -> bool:
+        """Whether a native entry takes and returns what the function does."""
+        return any(way is not None for way in self.ways.values())
+
+    def way(self, call: Call) -> Way | None:
+        """The native entry for calls that are spelled as this one; None where Python has to help.
+
+        It is for the options that are in force.
         """
-        return self.owner._answer(args, kwargs, self)
+        key = (call.spelling, id(in_force()))
+        if key not in self.ways:
+            objects = Nesting()
+            parts = self._entry_parts(call, objects)
+            self.ways[key] = None if parts is None else Way(self, parts, objects.objects)
+        return self.ways[key]
+
+    def _entry_parts(self, call: Call, objects: Nesting) -> dict[str, Any] | None:
+        """What the native entry takes and returns; None where Python has to help."""
+        traced = self.trace()
+        if not backend().has_entry(traced.graph):
+            return None
+        if any(narrowed.graph is not None for narrowed in traced.narrowed):
+            return None
+        layout = None if call.spelling is None else self.owner.binder.layouts[call.spelling]
+        called, result = objects.call(call, layout), objects.nest(traced.structure)
+        if called is None or result is None:
+            return None
+        arguments, keywords = called
+        bounds = tuple(map(_bound, traced.narrowed))
+        return {"result": result, "arguments": arguments, "keywords": keywords, "bounds": bounds}
+
+    def entry_of_leaves(self) -> Callable[..., Any] | None:
+        """The native entry that takes leaves and returns a tuple of outputs; EntryMiss for others.
+
+        It is for the options that are in force.
+        """
+        traced = self.trace()
+        assert self.executable is not None
+        if not backend().has_entry(traced.graph):
+            return None
+        key = id(in_force())
+        if key not in self.entries_of_leaves:
+            result = flat("tuple", len(traced.graph.outputs))
+            signature = backend().entry_signature(self.specs, traced.graph, result)
+            self.entries_of_leaves[key] = self.executable.entry(signature)
+        return self.entries_of_leaves[key]
 
     def run_again(self, leaves: Sequence[Any]) -> Any:
         """Call with leaves that may be of this signature; EntryMiss where they are not."""
-        assert self.traced is not None and self.executable is not None
-        assert self.executable.entry is not None
-        results = self.executable.entry(*leaves)
+        assert self.traced is not None
+        results = self.entries_of_leaves[id(in_force())](*leaves)
         self.traced.check(leaves)  # now that they are known to be of this signature
         return unflatten(self.traced.structure, results)
 

@@ -37,7 +37,7 @@ def time_steps(made: Compilation, inputs: Sequence[Any]) -> StepTimes:
     copy = replace(made, seconds={})
     code = generate(copy, stamped=True)
     executable = Executable(
-        code, made.traced, None, threads=made.target.threads, exports=(*EXPORTS, STAMPS)
+        code, made.traced, threads=made.target.threads, exports=(*EXPORTS, STAMPS)
     )
     count = len(made.program.steps) + 1
     stamps = (ctypes.c_int64 * count).from_address(executable.library[STAMPS])

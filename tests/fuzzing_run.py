@@ -34,7 +34,7 @@ def compiled(case: Case) -> tuple[Any, ...]:
     """The outputs of machine code, called without the native entry."""
     code = generate(optimize(case.graph, current_target()))
     inputs = [np.require(array, None, ("C", "A")) for array in case.inputs]
-    return as_tuple(Executable(code, case.graph, None).run(*inputs))
+    return as_tuple(Executable(code, case.graph).run(*inputs))
 
 
 def interpreted_loops(case: Case) -> tuple[Any, ...]:
@@ -192,7 +192,7 @@ def script(case: Case, what: str) -> str:
     lines += [
         "]",
         "code = generate(optimize(graph, current_target()))",
-        'print("compiled", Executable(code, graph, None).run(*inputs))',
+        'print("compiled", Executable(code, graph).run(*inputs))',
         'print("expected", interpret(graph, *inputs))',
     ]
     return f"{what}\n\n" + "\n".join(lines)

@@ -153,9 +153,6 @@ ODD_ARGUMENTS = {
     "first extent": lambda a: np.zeros((5, 4), np.float32),
     "last extent": lambda a: np.zeros((4, 5), np.float32),
     "transposed": lambda a: a.T,
-    "strided": lambda a: np.zeros((4, 8), np.float32)[:, ::2],
-    "reversed": lambda a: a[::-1],
-    "misaligned": misaligned,
     "subclass": lambda a: a.view(Subclass),
     "list": lambda a: a.tolist(),
     "float": lambda a: 1.0,
@@ -173,6 +170,48 @@ def test_other_arguments_go_to_the_dispatcher(add, name, position):
     said, received, named = add.entry(*arguments)
     assert (said, named) == ("fallback", {})
     assert [id(value) for value in received] == [id(value) for value in arguments]
+
+
+STRIDED = {
+    "strided": lambda a: np.repeat(a, 2, 1)[:, ::2],
+    "both axes": lambda a: np.repeat(np.repeat(a, 3, 1), 2, 0)[::2, ::3],
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "backwards": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "rows apart": lambda a: np.hstack([a, a])[:, :4],
+    "transposed rows": lambda a: np.hstack([a.T, a.T])[:, :4].T,
+    "misaligned": misaligned,
+    "misaligned rows": lambda a: misaligned(np.hstack([a, a]))[:, :4],
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_strided_arguments_are_copied(add, name):
+    """And the copies are dropped, also where another argument is refused."""
+    a, b = pair()
+    odd = STRIDED[name](a)
+    np.testing.assert_array_equal(odd, a)
+    watched = (odd, a, a.dtype)
+    before = references(*watched)
+    for _ in range(20):
+        np.testing.assert_array_equal(add.entry(odd, b), a + b)
+        np.testing.assert_array_equal(add.entry(b, odd), a + b)
+        np.testing.assert_array_equal(add.entry(odd, odd), a + a)
+        assert add.entry(odd, 3)[0] == "fallback"
+    after = references(*watched)
+    assert after == before
+
+
+def test_a_copy_that_cannot_be_made():
+    """An argument of 32 terabytes that repeats one element has no copy; those before it go."""
+    shape = (1 << 22, 1 << 21)
+    signature = EntrySignature(((F32, (4,), "array"), (F32, shape, "array")), ((F32, ()),))
+    compiled = Compiled(signature, failing_program(0))
+    small, huge = np.arange(8, dtype=np.float32)[::2], np.broadcast_to(np.float32(1), shape)
+    before = references(small, huge, small.dtype)
+    failed = [raises_memory_error(compiled, small, huge) for _ in range(20)]
+    assert failed == [True] * 20
+    after = references(small, huge, small.dtype)
+    assert after == before
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 10])

@@ -233,6 +233,46 @@ def test_orders_of_axes(shape: tuple[int, ...]) -> None:
             assert all(map(np.array_equal, found, expected))
 
 
+def by_python(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """A call that no native entry answers."""
+    function.forget_latest()
+    found = function(*args, **kwargs)
+    function.forget_latest()
+    return found
+
+
+def misaligned(array: Any) -> Any:
+    """An equal array, one byte beside where it should begin."""
+    room = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    room[...] = array
+    return room
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u2", "i4", "u8", "f4", "f8"])
+def test_strided_arguments_are_native(dtype: str) -> None:
+    """In containers, without axes, with many, in large arrays: with the same bits as by Python."""
+    base = np.random.default_rng(0).standard_normal((6, 8, 10)).astype(dtype)
+    wide = np.random.default_rng(1).standard_normal((70, 700)).astype(dtype)
+    arrays = [
+        base[::2],
+        base[:, ::-1],
+        base[..., 1:4],
+        base.transpose(2, 0, 1)[::-1],
+        base[0, 1:, 3],
+    ]
+    arrays += [misaligned(base), misaligned(base[0, 0, :1]).reshape(()), base[3, ::-2, :1], base.T]
+    arrays += [np.broadcast_to(base[0], (5, 8, 10)), wide[:, ::2], wide.T[:, ::-3], base[:0, ::2]]
+    arrays += [base.reshape(1, 2, 1, 3, 2, 2, 2, 1, 2, 5, 1)[..., ::-1, :]]
+    function = nl.jit(lambda x, held: [x + held["y"], (x * 2.0).sum()], cache=False)
+    for array in arrays:
+        expected = by_python(function, array, {"y": array})
+        function(array, {"y": array})
+        before = counted(function)
+        for calls in range(3):
+            assert same(function(array, {"y": array}), expected)
+            assert counted(function) == before + calls + 1
+
+
 def test_transposed_arguments_are_native() -> None:
     function = nl.jit(lambda x, p: x @ p[0], cache=False)
     x, y = in_order((3, 4), (1, 0)), in_order((4, 2), (1, 0))

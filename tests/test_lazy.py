@@ -13,6 +13,7 @@ from expected_error import expected_error
 
 import neurlang as nl
 from neurlang import executable
+from neurlang.frontend import array as array_module
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -21,13 +22,13 @@ X = np.arange(6, dtype=np.float32).reshape(2, 3)
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The graphs that were run."""
     found: list[Any] = []
-    run = executable.run_graph
+    run = array_module._run
 
-    def counted(graph: Any) -> Any:
-        found.append(graph)
-        return run(graph)
+    def counted(work: Any) -> Any:
+        found.append(work.graph())
+        return run(work)
 
-    monkeypatch.setattr(executable, "run_graph", counted)
+    monkeypatch.setattr(array_module, "_run", counted)
     return found
 
 

@@ -278,9 +278,8 @@ def test_four_ways_agree(name: str) -> None:
     code = generate(made)
     assert made.program is not None and made.graph is not None
     interpreted = flat(interpret(graph, *inputs))
-    captured = (*made.graph.captured, *made.program.numbers)
-    loops = run_loops(made.program, inputs, captured)
-    compiled = flat(Executable(code, graph, None).run(*map(np.asarray, inputs)))
+    loops = run_loops(made.program, inputs, made.graph.captured)
+    compiled = flat(Executable(code, graph).run(*map(np.asarray, inputs)))
     for k, value in enumerate(expected):
         assert_close(interpreted[k], value, "graph interpreter")
         assert_close(loops[k], value, "loop interpreter")

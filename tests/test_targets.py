@@ -38,7 +38,7 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 def run(function: Any, inputs: tuple[Any, ...], machine: Machine) -> Any:
     graph = nl.jit(function).trace(*inputs).graph
     made = optimize(graph, replace(current_target(), machine=machine))
-    return Executable(generate(made), graph, None).run(*inputs)
+    return Executable(generate(made), graph).run(*inputs)
 
 
 @pytest.mark.parametrize("bits", [128, 256])

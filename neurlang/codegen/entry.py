@@ -28,6 +28,7 @@ from neurlang.runtime.objects import ArrayHeader, ItemsHeader
 
 RUN, RELEASE, ENTRY = "neurlang_run", "neurlang_release", "neurlang_entry"
 _FREE = "free_all"  # the block that frees all references and returns an error
+_UNCOPIED = "uncopied"  # the block for a call whose arguments could not all be copied
 
 
 def run_text(machine: Machine) -> str:
@@ -71,8 +72,7 @@ class _EntryWriter(Arguments):
         self.references = writer.value(f"alloca ptr, {self.kept}", "ptr")
 
     def write(self) -> None:
-        detour = self.writer.load(self.imported("neurlang_detour"), "i64")
-        self.guard_equal(detour, constant(0, "i64"))
+        self.guard_options()
         self.read_all()
         with self.each(self.kept) as place:
             self.store_at(NULL, self.references, place)
@@ -88,6 +88,18 @@ class _EntryWriter(Arguments):
         """A new reference is ours; null is an error of Python's."""
         self.store_at(reference, self.references, place)
         self.go_on_if(self.writer.icmp("ne", reference, NULL), _FREE)
+
+    def guard_options(self) -> None:
+        """The options in force are those that the program is for: mostly none are, nor were."""
+        writer = self.writer
+        entered = writer.load(self.imported("neurlang_entered"), "i64")
+        any_ = writer.or_(entered, self.of_table("overridden"))
+        with writer.when(writer.icmp("ne", any_, constant(0, "i64")), "options"):
+            arguments = (self.imported("neurlang_overrides"), NULL, self.cursor)
+            writer.call("PyContextVar_Get", "i32", arguments)
+            found = writer.load(self.cursor, "ptr")
+            writer.call_void("Py_DecRef", (found,))  # the context has another reference
+            self.guard_equal(found, self.of_table("overrides", "ptr"))
 
     # outputs
 
@@ -125,6 +137,7 @@ class _EntryWriter(Arguments):
         borrowed = writer.load(self.borrowing, "i64")
         with self.each(borrowed) as position:  # another thread may empty a container meanwhile
             writer.call_void("Py_IncRef", (self.load_at(self.borrowed, position),))
+        self.copy_all(_UNCOPIED)
         release = writer.icmp("ne", self.of_table("release_gil"), constant(0, "i64"))
         with writer.when(release, "save"):
             writer.store(writer.call("PyEval_SaveThread", "ptr", ()), self.thread)
@@ -132,10 +145,15 @@ class _EntryWriter(Arguments):
         status = writer.value(f"call i32 @{RUN}({program}, {self.pointers})", "i32")
         with writer.when(release, "restore"):
             writer.call_void("PyEval_RestoreThread", (writer.load(self.thread, "ptr"),))
-        with self.each(borrowed) as position:
-            writer.call_void("Py_DecRef", (self.load_at(self.borrowed, position),))
+        self.let_go(borrowed)
         self.go_on_if(writer.icmp("eq", status, constant(0, "i32")), "failed")
         return status
+
+    def let_go(self, borrowed: Value) -> None:
+        """The program does not read its arguments any more."""
+        self.drop_copies()
+        with self.each(borrowed) as position:
+            self.writer.call_void("Py_DecRef", (self.load_at(self.borrowed, position),))
 
     def give_back(self) -> None:
         """Return the outputs in their containers; arrays without axes become NumPy scalars."""
@@ -206,6 +224,9 @@ class _EntryWriter(Arguments):
 
     def write_failure(self, status: Value) -> None:
         writer = self.writer
+        writer.start_block(_UNCOPIED)
+        self.let_go(writer.load(self.borrowing, "i64"))
+        writer.branch(_FREE)
         writer.start_block("failed")
         writer.branch_if(writer.icmp("eq", status, constant(1, "i32")), "exhausted", "other")
         writer.start_block("other")

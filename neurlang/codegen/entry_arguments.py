@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.runtime.entry_table import ANY_STRIDE, READS, EntryTable, ReadRecord
 from neurlang.runtime.objects import (
+    C_CONTIGUOUS,
+    ROWS_FIRST,
     ArrayHeader,
     DescriptorHeader,
     FloatHeader,
@@ -24,6 +26,7 @@ SELF, ARGS, COUNT, NAMES = (
     Value("%count", "i64"),
     Value("%names", "ptr"),
 )
+_EQUAL = 2  # Py_EQ
 MISS = "miss"  # the block that hands a call on
 
 
@@ -36,12 +39,15 @@ class Arguments:
         self.overflow = writer.value("alloca i32, align 4", "ptr")
         self.cursor = writer.value("alloca [3 x i64], align 16", "ptr")  # of a dict, and its item
         self.borrowing = writer.value("alloca i64, align 8", "ptr")
-        writer.store(constant(0, "i64"), self.borrowing)
+        self.copying = writer.value("alloca i64, align 8", "ptr")
+        for count in (self.borrowing, self.copying):
+            writer.store(constant(0, "i64"), count)
         self.table = self.field(SELF, ArrayHeader, "data", "ptr")
         self.inputs, self.outputs = self.of_table("inputs"), self.of_table("outputs")
         self.objects = writer.value(f"alloca ptr, {self.of_table('objects')}", "ptr")
         self.slots = writer.value(f"alloca i64, {self.inputs}", "ptr")
         self.borrowed = writer.value(f"alloca ptr, {self.inputs}", "ptr")  # held by containers
+        self.copies = writer.value(f"alloca i64, {self.inputs}", "ptr")  # places, then arrays
         places = writer.add(self.inputs, self.outputs)
         self.pointers = writer.value(f"alloca ptr, {places}", "ptr")
 
@@ -146,13 +152,13 @@ class Arguments:
     def read(self, record: Value) -> None:
         """One object: a leaf, None, or a container, whose items are read later."""
         writer = self.writer
-        found = self.load_at(self.objects, self.field(record, ReadRecord, "source"))
-        type = self.field(found, ObjectHeader, "type", "ptr")
+        given = self.load_at(self.objects, self.field(record, ReadRecord, "source"))
+        type = self.field(given, ObjectHeader, "type", "ptr")
         is_first, is_second = (
             writer.icmp("eq", type, self.field(record, ReadRecord, name, "ptr"))
             for name in ("type", "scalar")
         )
-        self.guard(writer.or_(is_first, is_second))
+        found, is_first, is_carried = self.carried(given, is_first, is_second, record)
         labels = self.switch(self.field(record, ReadRecord, "kind"), READS)
         after = writer.label("read")
         writer.start_block(labels["scalar"])
@@ -166,9 +172,11 @@ class Arguments:
             writer.start_block(labels[kind])
             match kind:
                 case "array":
-                    self.read_array(found, record)
+                    self.read_array(found, record, is_carried)
                 case "float" | "int" | "bool":
                     self.read_number(kind, found, record)
+                case "static":
+                    self.guard_static(found, record)
                 case "dict":
                     self.read_dict(found, record)
                 case _:
@@ -178,31 +186,117 @@ class Arguments:
         writer.branch(after)
         writer.start_block(after)
 
+    def carried(
+        self, given: Value, is_first: Value, is_second: Value, record: Value
+    ) -> tuple[Value, Value, Value]:
+        """An object of a class that the record names, and whether that is the first of them; where
+        none is, the array that a lazy array holds. The third is 1 for such an array."""
+        writer = self.writer
+        wanted, carrier = writer.label("wanted"), writer.label("carrier")
+        start = writer.block
+        writer.branch_if(writer.or_(is_first, is_second), wanted, carrier)
+        writer.start_block(carrier)
+        type = self.field(given, ObjectHeader, "type", "ptr")
+        self.guard_equal(type, self.of_table("carrier", "ptr"))
+        traces = writer.load(self.imported("neurlang_traces"), "i64")
+        self.guard_equal(traces, constant(0, "i64"))
+        value = writer.load(writer.offset(given, self.of_table("carried")), "ptr")
+        self.guard(writer.icmp("ne", value, NULL))
+        ndarray = self.imported("neurlang_ndarray")
+        self.guard_equal(self.field(value, ObjectHeader, "type", "ptr"), ndarray)
+        self.guard_equal(self.field(record, ReadRecord, "type", "ptr"), ndarray)
+        held = writer.block
+        writer.branch(wanted)
+        writer.start_block(wanted)
+        found, first, carried = writer.phi("ptr"), writer.phi("i1"), writer.phi("i64")
+        zero, one = constant(0, "i64"), constant(1, "i64")
+        writer.set_phi(carried, [(zero, start), (one, held)])
+        writer.set_phi(found, [(given, start), (value, held)])
+        writer.set_phi(first, [(is_first, start), (constant(True, "i1"), held)])
+        return found[0], first[0], carried[0]
+
     def pass_pointer(self, record: Value, pointer: Value) -> None:
         self.store_at(pointer, self.pointers, self.field(record, ReadRecord, "place"))
 
-    def read_array(self, array: Value, record: Value) -> None:
+    def read_array(self, array: Value, record: Value, carried: Value) -> None:
+        """An array of this dtype and shape; `carried` says whether a lazy one holds it, which may
+        let it go while the program runs."""
         writer = self.writer
         rank = self.field(record, ReadRecord, "rank")
         dimensions = self.field(array, ArrayHeader, "dimensions", "i32")
-        flags = writer.zext(self.field(array, ArrayHeader, "flags", "i32"), "i64")
-        needed = self.field(record, ReadRecord, "flags")
-        plain = writer.icmp("eq", writer.and_(flags, needed), needed)
-        same_rank = writer.icmp("eq", writer.sext(dimensions, "i64"), rank)
-        self.guard(writer.and_(same_rank, plain))
+        self.guard_equal(writer.sext(dimensions, "i64"), rank)
         self.guard_dtype(self.field(array, ArrayHeader, "dtype", "ptr"), record)
         extents = self.field(array, ArrayHeader, "shape", "ptr")
         wanted = self.field(record, ReadRecord, "extents", "ptr")
         with self.each(rank) as axis:
             self.guard_equal(*(self.load_at(base, axis, "i64") for base in (extents, wanted)))
-        strides = self.field(record, ReadRecord, "strides", "ptr")
-        with writer.when(writer.icmp("ne", strides, NULL), "ordered"):
-            self.guard_strides(self.field(array, ArrayHeader, "strides", "ptr"), strides, rank)
         self.pass_pointer(record, self.field(array, ArrayHeader, "data", "ptr"))
-        borrowed = self.field(record, ReadRecord, "borrowed")
-        count = writer.load(self.borrowing, "i64")
-        self.store_at(array, self.borrowed, count)  # it counts only if the number grows
-        writer.store(writer.add(count, borrowed), self.borrowing)
+        flags = writer.zext(self.field(array, ArrayHeader, "flags", "i32"), "i64")
+        needed = self.field(record, ReadRecord, "flags")
+        strides = self.field(record, ReadRecord, "strides", "ptr")
+        ordered = writer.icmp("ne", strides, NULL)
+        with writer.when(writer.icmp("ne", writer.and_(flags, needed), needed), "strided"):
+            self.guard_equal(ordered, constant(False, "i1"))
+            self.guard_copied(array, flags, record)
+        with writer.when(ordered, "ordered"):
+            self.guard_strides(self.field(array, ArrayHeader, "strides", "ptr"), strides, rank)
+        borrowed = writer.or_(carried, self.field(record, ReadRecord, "borrowed"))
+        self.count(self.borrowing, self.borrowed, array, borrowed)
+
+    def count(self, counter: Value, list: Value, value: Value, change: Value) -> None:
+        """Put a value at the end of a list; it counts only if the number grows."""
+        number = self.writer.load(counter, "i64")
+        self.store_at(value, list, number)
+        self.writer.store(self.writer.add(number, change), counter)
+
+    def guard_copied(self, array: Value, flags: Value, record: Value) -> None:
+        """The array is to be copied: it is no contiguous one, or contiguous and not aligned.
+
+        One that is contiguous in another order of its axes has a program of its own. From the
+        fastest on, each of its axes of several elements has the stride that those before come to;
+        as that grows, none is found twice.
+        """
+        writer = self.writer
+        one, cell = constant(1, "i64"), self.cursor
+        contiguous = writer.and_(flags, constant(C_CONTIGUOUS, "i64"))
+        with writer.when(writer.icmp("eq", contiguous, constant(0, "i64")), "compare"):
+            extents, strides = (
+                self.field(array, ArrayHeader, name, "ptr") for name in ("shape", "strides")
+            )
+            rank = self.field(record, ReadRecord, "rank")
+            writer.store(self.field(record, ReadRecord, "itemsize"), cell)
+            with self.each(rank), self.each(rank) as axis:
+                expected, extent = writer.load(cell, "i64"), self.load_at(extents, axis, "i64")
+                found = writer.icmp("eq", self.load_at(strides, axis, "i64"), expected)
+                several = writer.icmp("sgt", extent, one)
+                with writer.when(writer.and_(found, several), "found"):
+                    writer.store(writer.mul(expected, extent), cell)
+            whole = self.field(record, ReadRecord, "bytes")
+            self.guard(writer.icmp("ne", writer.load(cell, "i64"), whole))
+        place = self.field(record, ReadRecord, "place")
+        self.pass_pointer(record, array)
+        self.count(self.copying, self.copies, place, one)
+
+    def copy_all(self, failed: str) -> None:
+        """Give the program copies of arrays with strides; NumPy makes them.
+
+        `copying` goes on to count the copies that there are, also where the last one failed.
+        """
+        writer = self.writer
+        count = writer.load(self.copying, "i64")
+        writer.store(constant(0, "i64"), self.copying)
+        with self.each(count) as position:
+            place = self.load_at(self.copies, position, "i64")
+            arguments = (self.load_at(self.pointers, place), constant(ROWS_FIRST, "i32"))
+            copy = writer.call("neurlang_copy_array", "ptr", arguments)
+            self.go_on_if(writer.icmp("ne", copy, NULL), failed)
+            self.store_at(copy, self.copies, position)
+            writer.store(writer.add(position, constant(1, "i64")), self.copying)
+            self.store_at(self.field(copy, ArrayHeader, "data", "ptr"), self.pointers, place)
+
+    def drop_copies(self) -> None:
+        with self.each(self.writer.load(self.copying, "i64")) as position:
+            self.writer.call_void("Py_DecRef", (self.load_at(self.copies, position),))
 
     def guard_dtype(self, descriptor: Value, record: Value) -> None:
         """NumPy keeps one descriptor of a dtype, but what was unpickled brings its own."""
@@ -239,6 +333,17 @@ class Arguments:
         slot = writer.offset(self.slots, self.field(record, ReadRecord, "place"), "i64")
         writer.store(value, slot)
         self.pass_pointer(record, slot)
+
+    def guard_static(self, found: Value, record: Value) -> None:
+        """The value that the program was made for; what has its type is compared to it."""
+        writer = self.writer
+        wanted = self.field(record, ReadRecord, "object", "ptr")
+        with writer.when(writer.icmp("ne", found, wanted), "other_object"):
+            by_value = self.field(record, ReadRecord, "by_value")
+            self.guard(writer.icmp("ne", by_value, constant(0, "i64")))
+            equal = constant(_EQUAL, "i32")
+            same = writer.call("PyObject_RichCompareBool", "i32", (found, wanted, equal))
+            self.guard_equal(same, constant(1, "i32"))
 
     def read_items(self, kind: str, container: Value, record: Value) -> None:
         """The items of a tuple or list join the objects."""

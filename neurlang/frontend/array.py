@@ -25,22 +25,37 @@ from neurlang.errors import (
     Where,
     user_line,
 )
+from neurlang.frontend.lazy import (
+    Prepare,
+    Work,
+    keep_result,
+    known_value,
+    pending_work,
+    recall,
+    remember,
+)
 from neurlang.frontend.trace import Trace, current_trace
-from neurlang.ir.graph import Graph, Node, graph_from, is_splat, make_constant, make_node
+from neurlang.ir.graph import Graph, Node, is_splat, make_constant, make_node
 from neurlang.ir.interpret import interpret
 from neurlang.ir.types import INT64, DType, Shape, Type, check_dtype
+from neurlang.runtime.entry import EntryMiss
 
 PYTHON_SCALARS = (bool, int, float)
 Operand = Any  # an Array, a NumPy array or scalar, a Python scalar, or nested lists of them
 
-_results: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
-Executor = Callable[[Graph], tuple[Any, ...]]
-_executor: list[Executor] = []
+_executor: list[Any] = []
 
 
-def set_executor(run: Executor) -> None:
-    """Tell lazy arrays how a graph is run; the pipeline sits above this module."""
-    _executor[:] = [run]
+def set_executor(
+    run: Callable[[Graph], tuple[Any, ...]],
+    prepare: Prepare | None = None,
+) -> None:
+    """Tell lazy arrays how a graph is run; the pipeline sits above this module.
+
+    `run` gives a graph's results for its captured values. `prepare` gives what does equal work with
+    other values from then on, or None.
+    """
+    _executor[:] = [run, prepare]
 
 
 class Array:
@@ -50,7 +65,8 @@ class Array:
     when it is turned into a NumPy array, printed, converted or executed, and runs once.
     """
 
-    __slots__ = ("__weakref__", "node", "traced_by", "weak")
+    # `known` is the value that native calls read; None where it is not known, or a Python number.
+    __slots__ = ("__weakref__", "known", "node", "traced_by", "weak")
     __hash__ = None  # type: ignore[assignment]  # equality is elementwise, as in NumPy
 
     def __init__(self, node: Node, trace: Trace | None = None, weak: type | None = None) -> None:
@@ -59,6 +75,7 @@ class Array:
         if trace is not None:
             trace.arrays.append(weakref.ref(self))
         self.weak = weak
+        self.known: Any = None
 
     @property
     def shape(self) -> Shape:
@@ -87,7 +104,7 @@ class Array:
     @property
     def graph(self) -> Graph:
         """What this array depends on, as a graph whose leaves are its parameters."""
-        return replace(pending_graph([self]), captured=())
+        return pending_work([self.node]).graph()
 
     def execute(self) -> Array:
         """Run the pending work, once; returns this array."""
@@ -96,6 +113,8 @@ class Array:
 
     def value(self, wanted: str) -> Any:
         """The NumPy array; ConcreteValueError, naming what was wanted, inside a trace."""
+        if self.known is not None:
+            return self.known
         if self.traced_by is not None:
             check_alive(self)
             raise ConcreteValueError(
@@ -175,62 +194,35 @@ def check_alive(array: Array) -> None:
         )
 
 
-def pending_graph(arrays: Sequence[Array]) -> Graph:
-    """The graph that computes lazy arrays: its leaves are parameters with captured values."""
-    table: dict[Node, Node] = {}
-    leaves: dict[Node, Node] = {}
-    values: list[Any] = []
-
-    def leaf(node: Node, value: Any) -> Node:
-        name = f"x{len(leaves)}"
-        param = Node("param", (), {"name": name}, node.type, node.where)
-        leaves[node] = param
-        values.append(value)
-        return param
-
-    stack = [array.node for array in reversed(arrays)]
-    while stack:
-        node = stack[-1]
-        if node in table:
-            stack.pop()
-        elif node in _results:
-            table[node] = leaf(node, _results[node])
-        elif node.op == "param":
-            table[node] = leaf(node, None)
-        elif node.op == "const" and node.attrs["value"].ndim:
-            table[node] = leaf(node, node.attrs["value"])
-        elif missing := [arg for arg in node.args if arg not in table]:
-            stack.extend(reversed(missing))
-        else:
-            args = tuple(table[arg] for arg in node.args)
-            table[node] = Node(node.op, args, node.attrs, node.type, node.where)
-    outputs = [table[array.node] for array in arrays]
-    return graph_from(outputs, list(leaves.values()), "lazy", values)
-
-
 def execute(arrays: Sequence[Array]) -> list[Any]:
     """The values of lazy arrays; all pending work among them runs as one program."""
     for array in arrays:
         check_alive(array)
-    pending = [array for array in arrays if array.node not in _results and not _is_leaf(array)]
+    values = {array.node: known_value(array.node) for array in arrays}
+    pending = [node for node, value in values.items() if value is None]
     if pending:
-        results = _executor[0](pending_graph(pending))
-        for array, result in zip(pending, results):
-            value = np.asarray(result)
-            value.flags.writeable = False  # np.asarray(array) hands it out
-            _results[array.node] = value
-    return [_leaf_value(array) for array in arrays]
+        values |= zip(pending, map(keep_result, pending, _run(pending_work(pending))))
+    for array in arrays:
+        if array.known is None and (array.weak is None or array.shape):
+            array.known = values[array.node]
+    return [values[array.node] for array in arrays]
 
 
-def _is_leaf(array: Array) -> bool:
-    return array.node.op == "const"
-
-
-def _leaf_value(array: Array) -> Any:
-    if _is_leaf(array):
-        value = array.node.attrs["value"]
-        return np.broadcast_to(value, array.shape)
-    return _results[array.node]
+def _run(work: Work) -> Sequence[Any]:
+    """The results of pending work, as one program."""
+    run, prepare = _executor
+    values = tuple(work.leaves.values())
+    program = None if prepare is None else recall(work)
+    if program is not None:
+        try:
+            return program(*values)
+        except EntryMiss:
+            pass  # a failure, which is looked into below
+    graph = work.graph()
+    results: Sequence[Any] = run(replace(graph, captured=values))
+    if prepare is not None and program is None:
+        remember(work, graph, prepare)
+    return results
 
 
 def lift(array: Array, trace: Trace | None) -> Node:
@@ -275,7 +267,10 @@ def constant(value: Any, type: Type | None = None, weak: type | None = None) -> 
     node = make_constant(value, type, user_line())
     if trace is not None:
         trace.record(node)
-    return Array(node, trace, weak)
+    array = Array(node, trace, weak)
+    if trace is None and weak is None and type is None:
+        array.known = node.attrs["value"]
+    return array
 
 
 def full(shape: Shape, value: Any, dtype: DType) -> Array:
@@ -489,7 +484,8 @@ def _check_fits(integer: Array, dtype: DType) -> None:
 
 def known_integer(integer: Array) -> int:
     """The value of a lazy Python integer, without a program for so little."""
-    return int(interpret(pending_graph([integer])))
+    work = pending_work([integer.node])
+    return int(interpret(work.graph(), *work.leaves.values()))
 
 
 def origin(x: Array) -> Where | None:

@@ -86,16 +86,25 @@ class LeafSpec:
         return replace(self, order=None) == replace(other, order=None)
 
 
+Spelling = tuple[int, tuple[str, ...]]  # the number of positional arguments, the other's names
+
+
 class Call(NamedTuple):
     """The arguments of a call: leaves that are traced, and the values that are static.
 
-    The structure is one of (args, kwargs), or where a parameter is static, of {parameter: value}.
+    The structure is one of (args, kwargs), or where a parameter is static, of {parameter: value};
+    `spelling` says then how it was called.
     """
 
     leaves: tuple[Any, ...]
     structure: Structure
     static: tuple[tuple[str, Hashable], ...] = ()
-    by_parameter: bool = False
+    spelling: Spelling | None = None
+
+    @property
+    def by_parameter(self) -> bool:
+        """Whether any parameter is static."""
+        return self.spelling is not None
 
     def key(self) -> tuple[Any, ...]:
         """What programs are found by, together with the leaves' specs."""
@@ -213,22 +222,22 @@ class Binder:
         self.function = function
         self.static_names = static_names
         self.signature = signature
-        self.layouts: dict[tuple[int, tuple[str, ...]], Layout] = {}
+        self.layouts: dict[Spelling, Layout] = {}
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """The leaves of a call, their structure, and the static values."""
         if not self.static_names:
             return Call(*flatten_call(args, kwargs))
-        shape = (len(args), tuple(kwargs))
-        layout = self.layouts.get(shape)
+        spelling = (len(args), tuple(kwargs))
+        layout = self.layouts.get(spelling)
         if layout is None:
-            layout = self.layouts[shape] = self._layout(*shape)
+            layout = self.layouts[spelling] = self._layout(*spelling)
         values = (*args, *kwargs.values(), *layout.defaults)
         static = tuple([(name, _fill(place, values)) for name, place in layout.static])
         for name, value in static:
             check_static(name, value)
         traced = {name: _fill(place, values) for name, place in layout.traced}
-        return Call(*flatten_named(traced), static, by_parameter=True)
+        return Call(*flatten_named(traced), static, spelling)
 
     def _layout(self, count: int, names: tuple[str, ...]) -> Layout:
         keywords = {name: count + number for number, name in enumerate(names)}

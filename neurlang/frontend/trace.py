@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 from neurlang.errors import Where
 from neurlang.ir.graph import Node
 from neurlang.ir.types import DType
+from neurlang.runtime.entry import traces
 
 
 @dataclass(eq=False)
@@ -54,6 +56,8 @@ class _Stack(threading.local):
 
 
 _stack = _Stack()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: traces.renew(len(_stack.traces)))
 
 
 def current_trace() -> Trace | None:
@@ -65,8 +69,10 @@ def current_trace() -> Trace | None:
 def tracing(trace: Trace) -> Iterator[Trace]:
     """Record into `trace` what runs inside."""
     _stack.traces.append(trace)
+    traces.change(1)
     try:
         yield trace
     finally:
+        traces.change(-1)
         _stack.traces.pop()
         trace.active = False

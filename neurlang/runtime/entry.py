@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 Kind = Literal["array", "float", "int", "bool"]
 Shape = tuple[int, ...]
@@ -14,16 +18,53 @@ class EntryMiss(Exception):
     """Leaves are not what a native entry takes, or its program failed and is to be asked why."""
 
 
-detour = ctypes.c_int64()
-"""How many `options` blocks are entered, in any thread: with any, entries leave calls to Python."""
+Overrides = Mapping[str, Any]
+
+
+@lru_cache(maxsize=1024)
+def shared_overrides(values: frozenset[tuple[str, Any]]) -> Overrides:
+    """What `options` sets, by name: one object for equal values, by which entries know it."""
+    return dict(values)
+
+
+overrides: ContextVar[Overrides] = ContextVar(
+    "neurlang_options",
+    default=shared_overrides(frozenset()),  # noqa: B039  # nobody changes it
+)
+"""What is in force in this context."""
+
+entered = ctypes.c_int64()
+"""How many `options` blocks are entered, in any thread: with none, entries do not look for any."""
+
+
+class Count:
+    """How many there are of something in all threads; entries look at its cell."""
+
+    def __init__(self) -> None:
+        self.cell = ctypes.c_int64()
+        self.renew(0)
+
+    def renew(self, number: int) -> None:
+        """Begin again with so many: after a fork, the other threads do not exist."""
+        self.lock = threading.Lock()
+        self.cell.value = number
+
+    def change(self, by: int) -> None:
+        with self.lock:
+            self.cell.value += by
+
+
+traces = Count()
+"""Functions that are being traced: lazy arrays may be traced with them, so Python answers."""
 
 
 @dataclass(frozen=True)
 class Nest:
     """A container: its items, and the numbers of a dict's keys, or of a named tuple's class, among
-    the objects that the entry's table is made with."""
+    the objects that the entry's table is made with. Or a static argument: the number of its value.
+    """
 
-    kind: Literal["tuple", "list", "dict", "named"]
+    kind: Literal["tuple", "list", "dict", "named", "static"]
     items: tuple[Nested, ...]
     names: tuple[int, ...] = ()
 

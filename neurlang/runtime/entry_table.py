@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from neurlang.runtime.call import python_function
-from neurlang.runtime.entry import EntrySignature, Nest, Nested, Shape, detour
+from neurlang.runtime.entry import (
+    EntrySignature,
+    Nest,
+    Nested,
+    Shape,
+    entered,
+    overrides,
+    traces,
+)
 from neurlang.runtime.memory import is_pooled, set_handler_address
 from neurlang.runtime.objects import (
     ALIGNED,
     C_CONTIGUOUS,
+    COPY_SLOT,
     NEW_FROM_DESCRIPTOR_SLOT,
     RETURN_SLOT,
     numpy_function,
@@ -22,7 +33,7 @@ from neurlang.runtime.objects import (
 # What a ReadRecord and a BuildRecord may be about: their numbers are the places here. A `scalar` is
 # an array without axes, or NumPy's scalar of its dtype.
 READS = (
-    "array", "scalar", "float", "int", "bool", "none", "tuple", "named", "list", "dict",
+    "array", "scalar", "float", "int", "bool", "none", "static", "tuple", "named", "list", "dict",
 )  # fmt: skip
 BUILDS = ("none", "tuple", "named", "list", "dict")
 
@@ -31,6 +42,7 @@ ANY_STRIDE = -1  # of an axis of one element
 _METH_KEYWORDS = 0x0002
 _METH_FASTCALL = 0x0080
 _PYTHON_FUNCTIONS = (
+    "PyContextVar_Get",
     "PyDict_New",
     "PyDict_Next",
     "PyDict_SetItem",
@@ -41,6 +53,7 @@ _PYTHON_FUNCTIONS = (
     "PyList_New",
     "PyList_SetItem",
     "PyLong_AsLongLongAndOverflow",
+    "PyObject_RichCompareBool",
     "PyObject_Vectorcall",
     "PyTuple_New",
     "PyTuple_SetItem",
@@ -58,23 +71,27 @@ def _words(*names: str) -> list[tuple[str, Any]]:
 class EntryTable(ctypes.Structure):
     """The head of a table. `names` are those of the last `keywords` of `passed` arguments; `calls`
     counts those that were answered; `result` is a reference's place: outputs come first, then what
-    is built."""
+    is built. Only calls under `overrides` are answered; `overridden` says that there are any.
+    Objects of the class `carrier` hold arrays, `carried` bytes from their beginning."""
 
     _fields_ = _words(
         "dispatcher", "program", "calls", "passed", "keywords", "names", "objects", "reads",
         "first_read", "inputs", "outputs", "first_output", "builds", "first_build", "result",
-        "release_gil", "handler", "set_handler",
+        "release_gil", "handler", "set_handler", "overrides", "overridden",
+        "carrier", "carried",
     )  # fmt: skip
 
 
 class ReadRecord(ctypes.Structure):
     """What one object must be. Arguments are the objects 0, 1, ...; a container puts its `size`
-    items among them from `first` on; a leaf gives the program its pointer at `place`."""
+    items among them from `first` on; a leaf gives the program its pointer at `place`; what is
+    static is `object`, or equal to it where it is compared `by_value`."""
 
     _fields_ = _words(
         "kind", "source", "type", "scalar", "size", "first", "names", "place", "borrowed",
-        "descriptor", "descriptor_type", "byte_order", "rank", "flags", "extents", "strides",
-        "least", "most",
+        "descriptor", "descriptor_type", "byte_order", "itemsize", "bytes", "rank", "flags",
+        "extents", "strides",
+        "least", "most", "object", "by_value",
     )  # fmt: skip
 
 
@@ -134,13 +151,16 @@ def entry_table(
     dispatcher: object,
     objects: Sequence[Any] = (),
     handler: int = 0,
+    carrier: tuple[int, int] = (0, 0),
 ) -> np.ndarray[Any, Any]:
     """The table, of int64, of a program at the address `program`.
 
     It keeps nothing alive: not the dispatcher, nor the code, nor the `objects` whose numbers the
-    signature has. `handler` is the address of NumPy's memory handler for large outputs; 0 leaves
-    them to NumPy.
+    signature has, nor the overrides under which it answers, those of this context. `handler` is the
+    address of NumPy's memory handler for large outputs; 0 leaves them to NumPy. `carrier` is the
+    class of lazy arrays, and where they hold their values.
     """
+    under = overrides.get()
     words = _Words()
     reads = _Reads(signature, objects, words)
     builds, result = _builds(signature, objects, words)
@@ -173,6 +193,10 @@ def entry_table(
             "release_gil": signature.release_gil,
             "handler": handler,
             "set_handler": set_handler_address(),
+            "overrides": id(under),
+            "overridden": bool(under),
+            "carrier": carrier[0],
+            "carried": carrier[1],
         }
     )
 
@@ -194,6 +218,10 @@ class _Reads:
         """`held` says that the caller holds the object, not just a container of its."""
         if nested == "none":
             self.add("none", source, type(None))
+        elif isinstance(nested, Nest) and nested.kind == "static":
+            value = self.named[nested.names[0]]
+            row = self.add("static", source, type(value))
+            row |= {"object": id(value), "by_value": _is_compared(value)}
         elif isinstance(nested, Nest):
             first = self.objects
             self.objects += len(nested.items)
@@ -240,6 +268,8 @@ class _Reads:
             "descriptor": id(dtype),
             "descriptor_type": id(type(dtype)),
             "byte_order": ord(dtype.byteorder),
+            "itemsize": dtype.itemsize,
+            "bytes": math.prod(shape) * dtype.itemsize,
             "rank": len(shape),
             "flags": ALIGNED if order else ALIGNED | C_CONTIGUOUS,
             "extents": self.words.add(shape),
@@ -249,6 +279,12 @@ class _Reads:
         if order:
             fields["strides"] = self.words.add(strides)
         return fields
+
+
+def _is_compared(value: Any) -> bool:
+    """Whether an object that Python holds equal, of the same class, is the same static argument: a
+    zero is not, which has a sign."""
+    return type(value) in (int, str, bytes) or (type(value) is float and value != 0)
 
 
 def _builds(
@@ -279,11 +315,14 @@ def entry_symbols() -> dict[str, int]:
     return {
         **{name: python_function(name) for name in _PYTHON_FUNCTIONS},
         "neurlang_new_array": numpy_function(NEW_FROM_DESCRIPTOR_SLOT),
+        "neurlang_copy_array": numpy_function(COPY_SLOT),
         "neurlang_return_array": numpy_function(RETURN_SLOT),
         "neurlang_ndarray": id(np.ndarray),
         "neurlang_true": id(True),
         "neurlang_none": id(None),
-        "neurlang_detour": ctypes.addressof(detour),
+        "neurlang_entered": ctypes.addressof(entered),
+        "neurlang_overrides": id(overrides),
+        "neurlang_traces": ctypes.addressof(traces.cell),
     }
 
 
@@ -308,10 +347,14 @@ def make_entry(
     # Python reads the definition when it frees the function, at the very end of the process
     # too, where nobody says which of the two goes first: the definition, 32 bytes, stays.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
-    make: Callable[..., Callable[..., Any]] = ctypes.PYFUNCTYPE(
-        ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object
-    )(("PyCFunction_NewEx", ctypes.pythonapi))
-    return make(ctypes.addressof(definition), table, dispatcher)
+    return _function_maker()(ctypes.addressof(definition), table, dispatcher)
+
+
+@lru_cache(maxsize=1)
+def _function_maker() -> Callable[..., Callable[..., Any]]:
+    """Python's function that makes builtin functions."""
+    kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object)
+    return kind(("PyCFunction_NewEx", ctypes.pythonapi))
 
 
 def calls_of(table: np.ndarray[Any, Any]) -> int:

@@ -13,9 +13,11 @@ import numpy as np
 SCALARS = ("bool", "int8", "uint16", "int32", "uint64", "float32", "float64")
 C_CONTIGUOUS = 0x0001
 ALIGNED = 0x0100
+ROWS_FIRST = 0  # the order of a copy: NPY_CORDER
 # Numbers of functions in the table that NumPy publishes in `__multiarray_api.h`.
 TYPE_SLOT = 2
 RETURN_SLOT = 76
+COPY_SLOT = 85
 NEW_FROM_DESCRIPTOR_SLOT = 94
 
 
@@ -107,6 +109,12 @@ def _items_tell(items: tuple[Any, ...]) -> bool:
     there = id(items) + ItemsHeader.items.offset
     found = [(ctypes.c_void_p * len(items)).from_address(at)[:] for at in (there, header.items)]
     return found == [addresses, addresses] and held.size == header.size == len(items)
+
+
+def slot_offset(holder: Any, value: Any) -> int:
+    """Where an object with slots holds a value, which it holds once."""
+    words = (ctypes.c_void_p * (type(holder).__basicsize__ // 8)).from_address(id(holder))
+    return 8 * list(words).index(id(value))
 
 
 def _scalar_tells(scalar: Any) -> bool:

@@ -93,7 +93,7 @@ def compiled(
     target = replace(target, machine=replace(target.machine, l2=4096, **machine))
     made = pipeline.optimize(graph, target)
     code = pipeline.generate(made)
-    results = Executable(code, graph, None, threads=target.threads).run(*arguments)
+    results = Executable(code, graph, threads=target.threads).run(*arguments)
     return results if isinstance(results, tuple) else (results,), made
 
 
