@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -35,6 +35,7 @@ from neurlang.pipeline import (
     current_target,
     dump,
     generate,
+    identity,
     load_code,
     optimize,
     store_code,

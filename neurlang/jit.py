@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-import numpy as np
-
 from neurlang import settings
 from neurlang.errors import ArgumentError, OptionError
 from neurlang.frontend.array import Array, set_executor
@@ -49,15 +47,6 @@ __all__ = [
 
 
 MOST_RECENT = 4  # native entries that are tried before a call is taken apart
-
-
-def _in_order(argument: Any) -> Any:
-    """The value of a lazy array, a strided array's elements in order; else the argument itself."""
-    if type(argument) is Array and argument.weak is None:
-        return argument.value("an argument")
-    if type(argument) is np.ndarray and not argument.flags.forc:
-        return np.ascontiguousarray(argument)
-    return argument
 
 
 def _run_lazily(graph: Graph) -> tuple[Any, ...]:

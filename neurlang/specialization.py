@@ -21,6 +21,7 @@ from neurlang.nesting import Nesting
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.fold_constants import LARGEST
 from neurlang.runtime.entry import flat
+from neurlang.runtime.garbage import collector_paused
 from neurlang.settings import in_force
 
 if TYPE_CHECKING:
