@@ -310,7 +310,7 @@ def run_graph(graph: Graph) -> tuple[Any, ...]:
     values = graph.captured
     graph = replace(graph, captured=())
     if settings.get("disable_jit"):
-        results = interpret(graph)
+        results = interpret(graph, *values)
         return results if isinstance(results, tuple) else (results,)
     results = _shared_program(graph).run(*(np.require(value, None, ("C", "A")) for value in values))
     return results if isinstance(results, tuple) else (results,)
