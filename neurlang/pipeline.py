@@ -201,7 +201,7 @@ def _all_steps(
     """A pass over the whole program; of kernels that are alike then, one is compiled."""
     steps = apply(program.steps, program.results)
     if apply is join_blocks and steps == list(program.steps):
-        return program
+        return program  # none were joined: what is alike has been found before
     return share_kernels(program.with_steps(steps))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -49,27 +51,9 @@ def test_a_function_is_traced_without_it() -> None:
     assert seen == [False] and gc.isenabled()
 
 
-def test_pauses_of_several_threads_overlap() -> None:
-    inside, leave = threading.Event(), threading.Event()
-
-    def pause() -> None:
-        with collector_paused():
-            inside.set()
-            leave.wait(10)
-
-    other = threading.Thread(target=pause)
-    with collector_paused():
-        other.start()
-        assert inside.wait(10)
-    assert not gc.isenabled()  # the other one is not done
-    leave.set()
-    other.join()
-    assert gc.isenabled()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_has_no_pause_of_a_thread_that_it_lacks() -> None:
+@contextmanager
+def paused_elsewhere() -> Iterator[None]:
+    """Another thread is inside a pause, until the end."""
     inside, leave = threading.Event(), threading.Event()
 
     def pause() -> None:
@@ -80,9 +64,24 @@ def test_a_child_has_no_pause_of_a_thread_that_it_lacks() -> None:
     other = threading.Thread(target=pause)
     other.start()
     assert inside.wait(10)
-    child = os.fork()
-    if not child:
-        os._exit(0 if gc.isenabled() else 1)
+    yield
     leave.set()
     other.join()
+
+
+def test_pauses_of_several_threads_overlap() -> None:
+    with ExitStack() as elsewhere:
+        with collector_paused():
+            elsewhere.enter_context(paused_elsewhere())
+        assert not gc.isenabled()  # the other one is not done
+    assert gc.isenabled()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_has_no_pause_of_a_thread_that_it_lacks() -> None:
+    with paused_elsewhere():
+        child = os.fork()
+        if not child:
+            os._exit(0 if gc.isenabled() else 1)
     assert os.waitpid(child, 0)[1] == 0

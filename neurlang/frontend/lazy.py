@@ -10,7 +10,7 @@ import numpy as np
 
 from neurlang import settings
 from neurlang.ir.failures import can_fail
-from neurlang.ir.graph import Graph, Node, graph_from
+from neurlang.ir.graph import Graph, Node, graph_from, hashable_attrs
 
 Program = Callable[..., tuple[Any, ...]]
 Prepare = Callable[[Graph], Program | None]
@@ -105,26 +105,12 @@ def _is_leaf(node: Node, leaves: dict[Node, Any]) -> bool:
 def _node_key(node: Node, numbers: Mapping[Node, int]) -> Hashable:
     """What a node does with which nodes; its type follows, but for constants. One that can fail
     names its line when it does."""
-    key: list[Hashable] = [node.op, *[numbers[arg] for arg in node.args]]
-    for name, value in node.attrs.items():
-        key += [name, _attribute_key(value)]
+    key: list[Hashable] = [node.op, *[numbers[arg] for arg in node.args], hashable_attrs(node)]
     if not node.args:
         key += [node.type.dtype.num, node.type.shape]
     if can_fail(node) and node.where is not None:
         key += [node.where.file, node.where.line]
     return tuple(key)
-
-
-def _attribute_key(value: Any) -> Hashable:
-    """Equal for values of the same bits: 0.0 is not -0.0."""
-    match value:
-        case np.ndarray():
-            return (value.dtype.num, value.shape, value.tobytes())
-        case float():
-            return value.hex()
-        case _:
-            key: Hashable = value
-            return key
 
 
 # programs of work that has been run

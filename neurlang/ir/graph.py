@@ -101,7 +101,7 @@ def _hashable(value: Any) -> Hashable:
     if isinstance(value, np.ndarray):
         return (value.shape, value.dtype.str, value.tobytes())
     if isinstance(value, float):
-        return (value, np.signbit(value).item())
+        return value.hex()  # 0.0 is not -0.0, and a NaN equals itself
     return value  # type: ignore[no-any-return]  # attributes are hashable, arrays apart
 
 
@@ -174,12 +174,10 @@ def append_needed(root: Node, order: dict[Node, None]) -> None:
         stack.append((node.args[position], 0))
 
 
-def graph_from(
-    outputs: Iterable[Node], params: Sequence[Node], name: str, captured: Sequence[Any] = ()
-) -> Graph:
+def graph_from(outputs: Iterable[Node], params: Sequence[Node], name: str) -> Graph:
     """The graph of everything that the outputs need."""
     order: dict[Node, None] = dict.fromkeys(params)
     outputs = tuple(outputs)
     for node in outputs:
         append_needed(node, order)
-    return Graph(name, tuple(params), tuple(order), outputs, tuple(captured))
+    return Graph(name, tuple(params), tuple(order), outputs)

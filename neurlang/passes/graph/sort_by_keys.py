@@ -53,11 +53,11 @@ class _Keys:
         place = self.place(source)
         index = self.apply("iota", shape=self.shape, axis=len(self.shape) - 1, dtype=UINT64)
         if place.dtype == UINT32:
-            return self.to_indices(self.order(self.cast(place, UINT64), index))
+            return self.bits(self.order(self.cast(place, UINT64), index), INT64)
         lower = self.order(self.apply("and", place, self.number(LOW, UINT64)), index)
         upper = self.apply("shift_right", place, self.number(INDEX_BITS, UINT64))
         position = self.order(self.looked_up(upper, lower), index)
-        return self.to_indices(self.looked_up(lower, position))
+        return self.bits(self.looked_up(lower, position), INT64)
 
     def order(self, places: Node, index: Node) -> Node:
         """The indices, as uint64, of places below 2**32 in ascending order."""
@@ -110,9 +110,6 @@ class _Keys:
             starts = self.apply("reshape", starts, shape=self.shape)
             places = self.apply("add", starts, places)
         return self.apply("gather", flat, places, axis=0)
-
-    def to_indices(self, index: Node) -> Node:
-        return self.bits(index, INT64)
 
     # nodes
 
