@@ -83,7 +83,7 @@ class Executable:
         )
         for position, array in enumerate(self.captured):
             cells[position] = array.ctypes.data
-        self.address = self.library["program"]
+        self.plan = self.library["plan"]
         self.tables: list[Any] = []  # of the entries
         self.named: list[Any] = []  # what the tables refer to
         weakref.finalize(self, _release, self.library)
@@ -98,7 +98,7 @@ class Executable:
         handler = 0 if self.memory is None else id(self.memory.handler)
         told = dispatcher or self.refuse
         self.named.append((objects, in_force()))
-        table = entry_table(signature, self.address, told, objects, handler, _carrier())
+        table = entry_table(signature, self.plan, told, objects, handler, _carrier())
         self.tables.append(table)
         return make_entry(address(ENTRY), table, told)
 
@@ -118,7 +118,7 @@ class Executable:
         outputs = [empty(type.shape, type.dtype, self.memory) for type in self.types]
         pointers = [array.ctypes.data for array in (*inputs, *outputs)]
         caller = call_address()
-        status = call_program(caller or address(RUN), self.address, pointers, caller is not None)
+        status = call_program(caller or address(RUN), self.plan, pointers, caller is not None)
         if status:
             self.fail(status)
         results = tuple(array if array.ndim else array[()] for array in outputs)

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from plans import plan_of
 
 from neurlang.codegen.compile import compile_object, link_object
 from neurlang.codegen.entry import ENTRY, RUN, entry_text
@@ -40,9 +41,10 @@ class Compiled:
     """A linked program with its entry; keeps the code as a real dispatcher does."""
 
     def __init__(self, signature, program):
-        self.library = link_object(compile_object(program), ["program"])
+        text = program + plan_of("program", len(signature.inputs) + len(signature.outputs))
+        self.library = link_object(compile_object(text), ["plan"])
         self.dispatcher = Fallback()
-        self.table = entry_table(signature, self.library["program"], self.dispatcher)
+        self.table = entry_table(signature, self.library["plan"], self.dispatcher)
         self.entry = make_entry(address(ENTRY), self.table, self.dispatcher)
 
 
@@ -253,7 +255,7 @@ def test_errors_of_the_dispatcher_pass_through(add):
             raise LookupError("refused")
 
     refusing_one = Refusing()
-    table = entry_table(ADD_SIGNATURE, add.library["program"], refusing_one)
+    table = entry_table(ADD_SIGNATURE, add.library["plan"], refusing_one)
     refusing = make_entry(address(ENTRY), table, refusing_one, "named")
     assert refusing.__name__ == "named"
     with pytest.raises(LookupError, match="refused"):
@@ -436,10 +438,10 @@ def test_call_program(add):
     a, b = pair()
     out = np.empty_like(a)
     pointers = [array.ctypes.data for array in (a, b, out)]
-    assert call.call_program(address(RUN), add.library["program"], pointers) == 0
+    assert call.call_program(address(RUN), add.library["plan"], pointers) == 0
     np.testing.assert_array_equal(out, a + b)
     failing = Compiled(ADD_SIGNATURE, failing_program())
-    assert call.call_program(address(RUN), failing.library["program"], pointers) == 1
+    assert call.call_program(address(RUN), failing.library["plan"], pointers) == 1
 
 
 def test_no_address_is_in_the_object():

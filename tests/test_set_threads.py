@@ -28,11 +28,10 @@ def process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def threads_of(function: Any) -> int:
-    """The number that a call's program was made for: the largest in its machine code's module."""
+    """The number that a call's program was made for: its plan's."""
     text = function.lower(X).as_text("llvm")
-    calls = [line for line in text.splitlines() if "call i32 @neurlang_parallel" in line]
-    (limit,) = {line.rsplit("i64 ", 1)[1].rstrip(")") for line in calls}
-    return int(limit)
+    (line,) = (line for line in text.splitlines() if line.startswith("@numbers = "))
+    return int(line.split("i64 ")[4].rstrip(", "))
 
 
 def test_what_goes_before_what(monkeypatch: pytest.MonkeyPatch) -> None:

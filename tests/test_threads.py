@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from plans import plan_of
 
 from neurlang.codegen import pool as native
 from neurlang.codegen.compile import compile_object, link_object
@@ -148,9 +149,11 @@ BODIES = BODIES.replace("SIGALRM", str(int(getattr(signal, "SIGALRM", 0))))
 KEPT = []  # code that workers live in
 PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 PARALLEL = PROTOTYPE(native.address("neurlang_parallel"))
-NAMES = ["count", "doze_program", "occupy", "meet", "multiply", "nest", "repeat"]
+NAMES = ["count", "plan", "occupy", "meet", "multiply", "nest", "repeat"]
 LIBRARY = link_object(
-    compile_object(BODIES), NAMES, {"neurlang_parallel": native.address("neurlang_parallel")}
+    compile_object(BODIES + plan_of("doze_program", 2)),
+    NAMES,
+    {"neurlang_parallel": native.address("neurlang_parallel")},
 )
 
 threaded = pytest.mark.skipif(os.name != "posix", reason="this system has no POSIX threads")
@@ -368,7 +371,7 @@ def test_a_signal_stops_a_call(limit):
 
     def doze() -> int:
         pointers = [cells.ctypes.data, limits.ctypes.data]
-        return call_program(native.call_address(), LIBRARY["doze_program"], pointers, True)
+        return call_program(native.call_address(), LIBRARY["plan"], pointers, True)
 
     native.set_threads(2)
     cells, limits = np.zeros(200, np.int32), np.array([limit])
@@ -391,7 +394,7 @@ def test_other_threads_than_the_main_one_handle_no_signals():
     def call() -> None:
         limits = np.array([2])
         pointers = [cells.ctypes.data, limits.ctypes.data]
-        answers.append(call_program(native.call_address(), LIBRARY["doze_program"], pointers, True))
+        answers.append(call_program(native.call_address(), LIBRARY["plan"], pointers, True))
 
     native.set_threads(2)
     cells, answers = np.zeros(200, np.int32), []

@@ -2,14 +2,16 @@
 
 Every function that is emitted takes one `context`: an array of pointers to the status cell, the
 workspace and the kernel's buffers. The body of a parallel loop is a function of its own, called
-with the index of its first iteration and the number of the worker, which owns a part of the
-workspace for scratch memory.
+with the number of a claim and that of the worker, which owns a part of the workspace for scratch
+memory. A kernel is a sequence of stages, which shared code runs one after the other: the parallel
+loops of one that has nothing else, or one function.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from neurlang.codegen.addresses import Addresses, Term
 from neurlang.codegen.scalar import constant_value, emit_op, memory_type
@@ -53,26 +55,33 @@ STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2
 OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 RAISED = (1 << 31) - 1  # a library step raised a Python exception
 STOPPED = RAISED - 1  # a signal's handler did, and the exception is the thread's
+SMALLEST_REGISTER = 128  # bits of a vector
 Place = tuple[Register, tuple[int, ...]]
 
 
-def emit_kernel(module: Module, kernel: Kernel, threads: int) -> None:
-    """Write a kernel, and the bodies of its parallel loops, into a module."""
+class Stage(NamedTuple):
+    """A part of a kernel: a function of the context, or, with claims, a parallel loop's body."""
+
+    function: str
+    claims: int = 0
+
+
+def emit_kernel(module: Module, kernel: Kernel, threads: int) -> Sequence[Stage]:
+    """Write a kernel into a module, and say of which stages it is."""
     shared = _Shared(module, kernel, threads)
+    loops = [part for part in kernel.body if not isinstance(part, Alloc)]
+    if all(isinstance(loop, For) and loop.kind == "parallel" for loop in loops):
+        return [shared.emit_body(loop) for loop in loops if isinstance(loop, For)]
     function = _Function(shared, f"internal void @{kernel.name}(ptr %context)", None)
     function.body(kernel.body)
     function.finish()
+    return [Stage(kernel.name)]
 
 
 class _Shared:
     """What the functions of one kernel have in common."""
 
-    def __init__(
-        self,
-        module: Module,
-        kernel: Kernel,
-        threads: int,
-    ) -> None:
+    def __init__(self, module: Module, kernel: Kernel, threads: int) -> None:
         self.module = module
         self.kernel = kernel
         self.threads = threads
@@ -82,6 +91,15 @@ class _Shared:
             for number, buffer in enumerate((*kernel.inputs, *kernel.outputs))
         }
         self.bodies = itertools.count()
+
+    def emit_body(self, loop: For) -> Stage:
+        """Write the body of a parallel loop, which runs `grain` iterations a claim."""
+        name = f"{self.kernel.name}_body{next(self.bodies)}"
+        signature = f"internal void @{name}(ptr %context, i64 %claim, i64 %worker)"
+        function = _Function(self, signature, Value("%worker", "i64"))
+        function.claimed(loop)
+        function.finish()
+        return Stage(name, -(-loop.stop // loop.grain))
 
 
 class _Function:
@@ -251,7 +269,22 @@ class _Function:
     def _counted(self, loop: For, masked: bool) -> None:
         """A loop with its test at the end: the trip count is known and not zero."""
         stop = constant(loop.stop, "i64")
-        self._repeat(loop, constant(loop.start, "i64"), stop, masked)
+        if loop.trips == loop.unroll and not masked:
+            self.vars[loop.var] = loop.start
+            self._copies(loop)
+        else:
+            self._repeat(loop, constant(loop.start, "i64"), stop, masked)
+
+    def _copies(self, loop: For, stop: Value | None = None) -> None:
+        """The body, as often as the loop is unrolled; in front of `stop` where that is given."""
+        for copy in range(loop.unroll):
+            self.ahead[loop.var] = copy * loop.step
+            if stop is not None:
+                here = self.vars[loop.var]
+                assert isinstance(here, Value)
+                self.mask = self._active(here, stop, loop.step)
+            self.body(loop.body)
+        self.ahead[loop.var] = 0
 
     def _repeat(self, loop: For, start: Value, stop: Value, masked: bool) -> None:
         writer = self.writer
@@ -269,12 +302,7 @@ class _Function:
             self.registers[place] = value
         self.addresses.begin()
         self.vars[loop.var] = counter[0]
-        for copy in range(loop.unroll):
-            self.ahead[loop.var] = copy * loop.step
-            if masked:
-                self.mask = self._active(counter[0], stop, loop.step)
-            self.body(loop.body)
-        self.ahead[loop.var] = 0
+        self._copies(loop, stop if masked else None)
         self.addresses.leave(before)
         step = constant(loop.step * loop.unroll, "i64")
         following = writer.value(f"add nuw nsw {counter[0]}, {step.text}", "i64")
@@ -293,27 +321,26 @@ class _Function:
         lane_numbers = constant_vector(range(lanes), "i32")
         return writer.icmp("slt", lane_numbers, writer.splat(left, lanes))
 
-    def _parallel(self, loop: For) -> None:
-        """Outline the body and let the pool run it, `grain` iterations a claim."""
-        shared, writer = self.shared, self.writer
-        name = f"{shared.kernel.name}_body{next(shared.bodies)}"
-        signature = f"internal void @{name}(ptr %context, i64 %claim, i64 %worker)"
-        inner = _Function(shared, signature, Value("%worker", "i64"))
-        first = inner.writer.mul(Value("%claim", "i64"), constant(loop.grain, "i64"))
+    def claimed(self, loop: For) -> None:
+        """The iterations of a parallel loop that one claim runs."""
+        writer = self.writer
+        first = writer.mul(Value("%claim", "i64"), constant(loop.grain, "i64"))
         if loop.grain == 1:
-            inner.vars[loop.var] = first
-            inner.body(loop.body)
+            self.vars[loop.var] = first
+            self.body(loop.body)
         else:
-            last = inner.writer.add(first, constant(loop.grain, "i64"))
-            stop = inner.writer.intrinsic("smin", last, constant(loop.stop, "i64"))
-            inner._repeat(loop, first, stop, masked=False)
-        inner.finish()
-        claims = -(-loop.stop // loop.grain)
+            last = writer.add(first, constant(loop.grain, "i64"))
+            stop = writer.intrinsic("smin", last, constant(loop.stop, "i64"))
+            self._repeat(loop, first, stop, masked=False)
+
+    def _parallel(self, loop: For) -> None:
+        """Let the pool run the body."""
+        writer, stage = self.writer, self.shared.emit_body(loop)
         arguments = [
-            Value(f"@{name}", "ptr"),
+            Value(f"@{stage.function}", "ptr"),
             Value("%context", "ptr"),
-            constant(claims, "i64"),
-            constant(shared.threads, "i64"),
+            constant(stage.claims, "i64"),
+            constant(self.shared.threads, "i64"),
         ]
         stopped = writer.call("neurlang_parallel", "i32", arguments)
         leave, go_on = writer.label("leave"), writer.label("go_on")
@@ -546,15 +573,21 @@ class _Function:
         return emit_op(self.writer, op, values, source, dtype)
 
     def _fold(self, op: str, value: Value, dtype: DType) -> Value:
-        """Halves first: the same tree for every vector width."""
-        while value.lanes > 1:
-            half = value.lanes // 2
-            low = self.writer.shuffle(value, value, list(range(half)))
-            high = self.writer.shuffle(value, value, list(range(half, value.lanes)))
-            if half == 1:
-                low, high = self.writer.extract(value, 0), self.writer.extract(value, 1)
-            value = emit_op(self.writer, op, [low, high], dtype, dtype)
-        return value
+        """Halves first: the same tree for every vector width.
+
+        Halves that share a register stay there: types of fewer lanes are slow to compile.
+        """
+        writer, halves = self.writer, value.lanes
+        while halves > 1:
+            halves //= 2
+            if value.lanes * BITS[value.scalar] > SMALLEST_REGISTER:
+                low = writer.shuffle(value, value, range(halves))
+                high = writer.shuffle(value, value, range(halves, 2 * halves))
+            else:
+                low, rest = value, [-1] * (value.lanes - halves)
+                high = writer.shuffle(value, value, [*range(halves, 2 * halves), *rest])
+            value = emit_op(writer, op, [low, high], dtype, dtype)
+        return writer.extract(value, 0)
 
 
 def _mangled(element: str) -> str:

@@ -1,7 +1,8 @@
 """How programs are entered: the native entry that Python calls, and the environment they run in.
 
-`neurlang_run(program, pointers)` calls a program in the default floating-point environment, and
-`neurlang_release(cell)` frees the workspace that a program keeps in its cell.
+`neurlang_run(plan, pointers)` runs a program by its plan (`codegen.steps_text`) in the default
+floating-point environment, and `neurlang_release(cell)` frees the workspace that a program keeps in
+its cell.
 
 `neurlang_entry(self, args, count, names)` follows Python's METH_FASTCALL | METH_KEYWORDS
 convention. It serves every program: `self` is the table of one (`runtime.entry_table`). When the
@@ -22,6 +23,7 @@ from neurlang.codegen.emit import STOPPED
 from neurlang.codegen.entry_arguments import ARGS, COUNT, MISS, NAMES, NULL, Arguments
 from neurlang.codegen.environment import Environment
 from neurlang.codegen.machine import Machine
+from neurlang.codegen.steps_text import STEPS
 from neurlang.codegen.writer import Module, Value, Writer, constant
 from neurlang.runtime.entry_table import BUILDS, BuildRecord, EntryTable, OutputRecord
 from neurlang.runtime.objects import ArrayHeader, ItemsHeader
@@ -34,10 +36,10 @@ _UNCOPIED = "uncopied"  # the block for a call whose arguments could not all be 
 def run_text(machine: Machine) -> str:
     """The module text of `neurlang_run`, which returns the program's status, and of the release."""
     module = Module(machine.present)
-    writer = Writer(module, f"i32 @{RUN}(ptr %program, ptr %pointers) nounwind")
+    writer = Writer(module, f"i32 @{RUN}(ptr %plan, ptr %pointers) nounwind")
     environment = Environment(writer, machine)
     environment.enter()
-    status = writer.value("call i32 %program(ptr %pointers)", "i32")
+    status = writer.value(f"call i32 @{STEPS}(ptr %plan, ptr %pointers)", "i32")
     environment.leave()
     writer.ret(status)
     writer.finish()
@@ -132,7 +134,7 @@ class _EntryWriter(Arguments):
         return self.writer.value(f"call ptr {change.text}({handler})", "ptr")
 
     def run(self) -> Value:
-        """Call the program; the result is its status, which is 0 from here on."""
+        """Run the program; the result is its status, which is 0 from here on."""
         writer = self.writer
         borrowed = writer.load(self.borrowing, "i64")
         with self.each(borrowed) as position:  # another thread may empty a container meanwhile
@@ -141,8 +143,8 @@ class _EntryWriter(Arguments):
         release = writer.icmp("ne", self.of_table("release_gil"), constant(0, "i64"))
         with writer.when(release, "save"):
             writer.store(writer.call("PyEval_SaveThread", "ptr", ()), self.thread)
-        program = self.of_table("program", "ptr")
-        status = writer.value(f"call i32 @{RUN}({program}, {self.pointers})", "i32")
+        plan = self.of_table("plan", "ptr")
+        status = writer.value(f"call i32 @{RUN}({plan}, {self.pointers})", "i32")
         with writer.when(release, "restore"):
             writer.call_void("PyEval_RestoreThread", (writer.load(self.thread, "ptr"),))
         self.let_go(borrowed)

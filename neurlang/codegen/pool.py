@@ -26,6 +26,7 @@ from neurlang.codegen.machine import host_machine
 from neurlang.codegen.memory_text import EXPORTS, memory_text
 from neurlang.codegen.parking_text import Parking, best_parking
 from neurlang.codegen.pool_text import pool_text
+from neurlang.codegen.steps_text import steps_text
 from neurlang.runtime.cache import DiskCache, content_key, open_cache
 from neurlang.runtime.call import signal_symbols
 from neurlang.runtime.entry_table import entry_symbols
@@ -125,7 +126,8 @@ def compile_pools(parking: Parking) -> Shared:
     entries, large = [RUN, RELEASE], EXPORTS if available() else ()
     if signals and parking != "none":
         entries.append("neurlang_call")
-    texts, symbols = [pool_text(parking, bool(signals)), run_text(host_machine())], signals
+    texts = [pool_text(parking, bool(signals)), run_text(host_machine()), steps_text()]
+    symbols = signals
     if large:
         texts.append(memory_text())
     if native_entry_available():

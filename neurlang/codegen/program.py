@@ -1,35 +1,34 @@
-"""A program as one LLVM module: its kernels, and the function that runs them in order.
+"""A program as one LLVM module: its kernels, and the plan by which shared code runs them in order.
 
-`program(arguments)` takes an array of pointers, inputs first, then outputs. It returns 0; 1 where
-memory ran out; 1 + the number of a Check that failed; or STOPPED or RAISED after an exception of
-Python's. Temporaries and scratch lie in one workspace, which the program keeps from call to call
-(`workspace` is exported, for who frees it); a
-call that finds it in use takes another.
+The plan is data, and `codegen.steps_text` says how it is read: of the smallest function LLVM takes
+half a millisecond. Temporaries and scratch lie in one workspace, which the program keeps from call
+to call (`workspace` is exported, for who frees it); a call that finds it in use takes another.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 
-from neurlang.codegen.emit import (
-    FIRST_BUFFER,
-    OUT_OF_MEMORY,
-    STATUS,
-    STOPPED,
-    WORKSPACE,
-    emit_kernel,
-)
+from neurlang.codegen.emit import FIRST_BUFFER, STATUS, Stage, emit_kernel
 from neurlang.codegen.machine import Machine
+from neurlang.codegen.steps_text import (
+    ALIGNMENT,
+    ARGUMENTS,
+    BASE_BITS,
+    CAPTURED,
+    IN_WORKSPACE,
+)
 from neurlang.codegen.writer import Module, Value, Writer, constant
-from neurlang.ir.loops import Buffer, For, Kernel
+from neurlang.ir.loops import Buffer, Kernel
 from neurlang.ir.scratch import scratch_of
-from neurlang.ir.steps import LibraryCall, Repeat, Step
+from neurlang.ir.steps import LibraryCall, Repeat
 from neurlang.ir.types import SHORT
 from neurlang.lower.program import Program
 
-ALIGNMENT = 64
 STAMPS = "stamps"
-EXPORTS = ("program", "workspace", "captured")
+EXPORTS = ("plan", "workspace", "captured")
+POINTER = 8  # bytes
 
 
 def emit_program(program: Program, threads: int, machine: Machine, stamped: bool = False) -> Module:
@@ -39,147 +38,93 @@ def emit_program(program: Program, threads: int, machine: Machine, stamped: bool
     step.
     """
     module = Module(machine.present)
-    for step in program.steps:
-        if isinstance(step, Kernel):
-            emit_kernel(module, step, threads)
-    module.globals.append("@workspace = global ptr null")
-    count = max(1, len(program.captured))
-    module.globals.append(f"@captured = global [{count} x ptr] zeroinitializer")
-    if stamped:
-        module.globals.append(
-            f"@{STAMPS} = global [{len(program.steps) + 1} x i64] zeroinitializer"
-        )
-    _Main(module, program, threads, stamped).emit()
+    stages = _emit_steps(module, program, threads)
+    functions = [f"@{stage.function}" for own in stages for stage in own]
+    numbers = _numbers(program, stages, threads)
+    stamp = _emit_stamp(module, len(program.steps)) if stamped else "null"
+    module.globals += [
+        "@workspace = global ptr null",
+        f"@captured = global [{max(1, len(program.captured))} x ptr] zeroinitializer",
+        f"@functions = internal constant {_array('ptr', functions)}",
+        f"; {threads} threads, {numbers[0]} bytes of workspace",
+        *(f"; {text}" for text in _told(program, stages)),
+        f"@numbers = internal constant {_array('i64', numbers)}",
+        "@plan = constant [5 x ptr] "
+        f"[ptr @workspace, ptr @captured, ptr {stamp}, ptr @functions, ptr @numbers]",
+    ]
     return module
 
 
-class _Main:
-    """The function that runs the steps."""
+def _array(type: str, elements: Sequence[object]) -> str:
+    """A constant array, by the texts of its elements."""
+    return f"[{len(elements)} x {type}] [" + ", ".join(f"{type} {e}" for e in elements) + "]"
 
-    def __init__(self, module: Module, program: Program, threads: int, stamped: bool) -> None:
-        self.module = module
-        self.stamped = stamped
-        self.program = program
-        self.writer = Writer(module, "i32 @program(ptr %arguments) noinline optnone")
-        kernels = [step for step in program.steps if isinstance(step, Kernel)]
-        scratch = max((scratch_of(kernel).nbytes(threads) for kernel in kernels), default=0)
-        self.scratch_start = -(-program.temporary_bytes // ALIGNMENT) * ALIGNMENT
-        self.size = self.scratch_start + scratch
-        self.pointers: dict[Buffer, Value] = {}
 
-    def emit(self) -> None:
-        writer = self.writer
-        most = max((len(s.inputs) + len(s.outputs) for s in self.program.steps), default=0)
-        context = writer.value(f"alloca [{most + FIRST_BUFFER} x ptr], align 8", "ptr")
-        status = writer.value("alloca i64, align 8", "ptr")
-        writer.store(constant(0, "i64"), status)
-        workspace = self._take_workspace()
-        self._locate(workspace)
-        self._fill(context, STATUS, status)
-        if self.size:
-            self._fill(context, WORKSPACE, writer.offset(workspace, self.scratch_start))
-        leave = writer.label("leave")
-        self._stamp(0)
-        for number, step in enumerate(self.program.steps, 1):
-            self._step(step, context, status)
-            self._stamp(number)
-            if can_stop(step):
-                self._leave_if_stopped(status, leave)
-        writer.branch(leave)
-        writer.start_block(leave)
-        self._return_workspace(workspace)
-        writer.ret(writer.trunc(writer.load(status, "i64"), "i32"))
-        writer.finish()
-
-    def _fill(self, context: Value, slot: int, value: Value) -> None:
-        self.writer.store(value, self.writer.offset(context, slot, "ptr"), 8)
-
-    def _take_workspace(self) -> Value:
-        """The kept workspace, or a new one where there is none or another call has it."""
-        writer = self.writer
-        if not self.size:
-            return Value("null", "ptr")
-        kept = writer.value("atomicrmw xchg ptr @workspace, ptr null seq_cst", "ptr")
-        missing = writer.icmp("eq", kept, Value("null", "ptr"))
-        fresh, failed, ready = writer.label("fresh"), writer.label("failed"), writer.label("ready")
-        before = writer.block
-        writer.branch_if(missing, fresh, ready)
-        writer.start_block(fresh)
-        size = -(-self.size // ALIGNMENT) * ALIGNMENT
-        arguments = [constant(ALIGNMENT, "i64"), constant(size, "i64")]
-        made = writer.call("aligned_alloc", "ptr", arguments)
-        writer.branch_if(writer.icmp("eq", made, Value("null", "ptr")), failed, ready)
-        writer.start_block(failed)
-        writer.ret(constant(OUT_OF_MEMORY, "i32"))
-        writer.start_block(ready)
-        phi = writer.phi("ptr")
-        writer.set_phi(phi, [(kept, before), (made, fresh)])
-        return phi[0]
-
-    def _return_workspace(self, workspace: Value) -> None:
-        if self.size:
-            other = self.writer.value(f"atomicrmw xchg ptr @workspace, {workspace} seq_cst", "ptr")
-            self.writer.call_void("free", [other])
-
-    def _locate(self, workspace: Value) -> None:
-        """Where every buffer lies."""
-        writer, program = self.writer, self.program
-        arguments = Value("%arguments", "ptr")
-        for slot, buffer in enumerate((*program.inputs, *program.outputs)):
-            self.pointers[buffer] = writer.load(writer.offset(arguments, slot, "ptr"), "ptr", 8)
-        for slot, buffer in enumerate(program.captured):
-            cell = writer.offset(Value("@captured", "ptr"), slot, "ptr")
-            self.pointers[buffer] = writer.load(cell, "ptr", 8)
-        for buffer, offset in program.offsets.items():
-            self.pointers[buffer] = writer.offset(workspace, offset)
-        for buffer, place in program.places.items():
-            self.pointers[buffer] = self.pointers[place]
-
-    def _step(self, step: Step, context: Value, status: Value) -> None:
-        buffers = (*step.inputs, *step.outputs)
-        for slot, buffer in enumerate(buffers):
-            self._fill(context, FIRST_BUFFER + slot, self.pointers[buffer])
+def _emit_steps(module: Module, program: Program, threads: int) -> list[Sequence[Stage]]:
+    """Write the functions of all steps; the stages of each."""
+    steps: list[Sequence[Stage]] = []
+    kernels: dict[str, Sequence[Stage]] = {}
+    for number, step in enumerate(program.steps):
+        if isinstance(step, Kernel):
+            kernels[step.name] = emit_kernel(module, step, threads)
         if isinstance(step, LibraryCall):
-            text = self._text(library_text(step))
-            buffers_start = self.writer.offset(context, FIRST_BUFFER, "ptr")
-            failed = self.writer.call("neurlang_library", "i32", [text, buffers_start])
-            with self.writer.when(self.writer.icmp("ne", failed, constant(0, "i32"))):
-                self.writer.store(self.writer.zext(failed, "i64"), status)
+            steps.append([_emit_library(module, f"library{number}", step)])
         else:
-            name = step.of if isinstance(step, Repeat) else step.name
-            self.writer.line(f"call void @{name}({context})")
-
-    def _stamp(self, number: int) -> None:
-        """Write down the time, where that is asked for."""
-        if not self.stamped:
-            return
-        writer = self.writer
-        now = writer.value("alloca [2 x i64], align 8", "ptr")
-        writer.call("clock_gettime", "i32", [constant(time.CLOCK_MONOTONIC, "i32"), now])
-        seconds = writer.load(now, "i64")
-        nanoseconds = writer.load(writer.offset(now, 1, "i64"), "i64")
-        whole = writer.mul(seconds, constant(1_000_000_000, "i64"))
-        place = writer.offset(Value(f"@{STAMPS}", "ptr"), number, "i64")
-        writer.store(writer.add(whole, nanoseconds), place)
-
-    def _leave_if_stopped(self, status: Value, leave: str) -> None:
-        """What follows a step that an exception ended would read what is not there."""
-        writer = self.writer
-        go_on = writer.label("go_on")
-        stopped = writer.icmp("sge", writer.load(status, "i64"), constant(STOPPED, "i64"))
-        writer.branch_if(stopped, leave, go_on)
-        writer.start_block(go_on)
-
-    def _text(self, text: str) -> Value:
-        """A C string constant."""
-        return self.module.constant_array("i8", [*text.encode(), 0])
+            steps.append(kernels[step.of if isinstance(step, Repeat) else step.name])
+    return steps
 
 
-def can_stop(step: Step) -> bool:
-    """Whether an exception of Python's may end a step: a library step, or one with threads."""
-    if not isinstance(step, Kernel):
-        return True
-    return any(isinstance(part, For) and part.kind == "parallel" for part in step.body)
+def _numbers(program: Program, stages: Sequence[Sequence[Stage]], threads: int) -> list[int]:
+    """The numbers of a plan."""
+    kernels = [step for step in program.steps if isinstance(step, Kernel)]
+    scratch = max((scratch_of(kernel).nbytes(threads) for kernel in kernels), default=0)
+    scratch_start = -(-program.temporary_bytes // ALIGNMENT) * ALIGNMENT
+    size = -(-(scratch_start + scratch) // ALIGNMENT) * ALIGNMENT
+    most = max((len(s.inputs) + len(s.outputs) for s in program.steps), default=0)
+    numbers = [size, scratch_start, FIRST_BUFFER + most, threads, len(program.steps)]
+    places = _places(program)
+    for step, own in zip(program.steps, stages):
+        buffers = (*step.inputs, *step.outputs)
+        numbers += [len(buffers), *(places[buffer] for buffer in buffers)]
+        numbers += [len(own), *(stage.claims for stage in own)]
+    return numbers
+
+
+def _told(program: Program, stages: Sequence[Sequence[Stage]]) -> Iterator[str]:
+    """The steps of a plan for readers."""
+    for step, own in zip(program.steps, stages):
+        buffers = ", ".join(str(buffer) for buffer in (*step.inputs, *step.outputs))
+        called = (f"{name} {claims} times" if claims else name for name, claims in own)
+        yield f"{', '.join(called)} of {buffers}"
+
+
+def _places(program: Program) -> dict[Buffer, int]:
+    """Where every buffer lies, as a plan says it."""
+    places = {}
+    for slot, buffer in enumerate((*program.inputs, *program.outputs)):
+        places[buffer] = slot * POINTER << BASE_BITS | ARGUMENTS
+    for slot, buffer in enumerate(program.captured):
+        places[buffer] = slot * POINTER << BASE_BITS | CAPTURED
+    for buffer, offset in program.offsets.items():
+        places[buffer] = offset << BASE_BITS | IN_WORKSPACE
+    for buffer, place in program.places.items():
+        places[buffer] = places[place]
+    return places
+
+
+def _emit_library(module: Module, name: str, call: LibraryCall) -> Stage:
+    """Write the function of a step that a library does."""
+    writer = Writer(module, f"internal void @{name}(ptr %context)")
+    context = Value("%context", "ptr")
+    text = module.constant_array("i8", [*library_text(call).encode(), 0])
+    buffers = writer.offset(context, FIRST_BUFFER, "ptr")
+    failed = writer.call("neurlang_library", "i32", [text, buffers])
+    with writer.when(writer.icmp("ne", failed, constant(0, "i32"))):
+        status = writer.load(writer.offset(context, STATUS, "ptr"), "ptr", POINTER)
+        writer.store(writer.zext(failed, "i64"), status)
+    writer.ret()
+    writer.finish()
+    return Stage(name)
 
 
 def library_text(call: LibraryCall) -> str:
@@ -188,3 +133,19 @@ def library_text(call: LibraryCall) -> str:
     (source,), (result,) = call.inputs, call.outputs
     shape = ",".join(map(str, source.shape))
     return f"{call.op} {SHORT[source.dtype]} {shape} {result.shape[-1]}"
+
+
+def _emit_stamp(module: Module, steps: int) -> str:
+    """Write the function that writes down the time."""
+    module.globals.append(f"@{STAMPS} = global [{steps + 1} x i64] zeroinitializer")
+    writer = Writer(module, "internal void @stamp(i64 %number)")
+    now = writer.value("alloca [2 x i64], align 8", "ptr")
+    writer.call("clock_gettime", "i32", [constant(time.CLOCK_MONOTONIC, "i32"), now])
+    seconds = writer.load(now, "i64")
+    nanoseconds = writer.load(writer.offset(now, 1, "i64"), "i64")
+    whole = writer.mul(seconds, constant(1_000_000_000, "i64"))
+    place = writer.offset(Value(f"@{STAMPS}", "ptr"), Value("%number", "i64"), "i64")
+    writer.store(writer.add(whole, nanoseconds), place)
+    writer.ret()
+    writer.finish()
+    return "@stamp"

@@ -76,9 +76,9 @@ go_on:
 }
 
 ; Run a program without the GIL, called with it.
-define i32 @neurlang_call(ptr %program, ptr %arguments) nounwind {
+define i32 @neurlang_call(ptr %plan, ptr %arguments) nounwind {
   %thread = call ptr @PyEval_SaveThread()
-  %status = call i32 @neurlang_run(ptr %program, ptr %arguments)
+  %status = call i32 @neurlang_run(ptr %plan, ptr %arguments)
   call void @PyEval_RestoreThread(ptr %thread)
   ret i32 %status
 }

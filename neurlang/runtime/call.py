@@ -29,14 +29,14 @@ def signal_symbols() -> dict[str, int]:
     return {name: python_function(name) for name in _SIGNAL_FUNCTIONS}
 
 
-def call_program(run: int, program: int, pointers: Sequence[int], listens: bool = False) -> int:
-    """Run a program on data pointers, inputs first; 1 means out of memory.
+def call_program(run: int, plan: int, pointers: Sequence[int], listens: bool = False) -> int:
+    """Run the program of a plan on data pointers, inputs first; 1 means out of memory.
 
     `run` is the address of `neurlang_run`, or of `neurlang_call`, which `listens`: what a signal's
     handler raises meanwhile is raised here. Both release the GIL. This is the way for layouts and
     builds that the native entry refuses.
     """
-    return int(_runner(run, listens)(program, (ctypes.c_void_p * len(pointers))(*pointers)))
+    return int(_runner(run, listens)(plan, (ctypes.c_void_p * len(pointers))(*pointers)))
 
 
 @lru_cache(maxsize=4)

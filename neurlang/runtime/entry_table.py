@@ -75,7 +75,7 @@ class EntryTable(ctypes.Structure):
     Objects of the class `carrier` hold arrays, `carried` bytes from their beginning."""
 
     _fields_ = _words(
-        "dispatcher", "program", "calls", "passed", "keywords", "names", "objects", "reads",
+        "dispatcher", "plan", "calls", "passed", "keywords", "names", "objects", "reads",
         "first_read", "inputs", "outputs", "first_output", "builds", "first_build", "result",
         "release_gil", "handler", "set_handler", "overrides", "overridden",
         "carrier", "carried",
@@ -147,13 +147,13 @@ class _Words:
 
 def entry_table(
     signature: EntrySignature,
-    program: int,
+    plan: int,
     dispatcher: object,
     objects: Sequence[Any] = (),
     handler: int = 0,
     carrier: tuple[int, int] = (0, 0),
 ) -> np.ndarray[Any, Any]:
-    """The table, of int64, of a program at the address `program`.
+    """The table, of int64, of the program whose plan lies at the address `plan`.
 
     It keeps nothing alive: not the dispatcher, nor the code, nor the `objects` whose numbers the
     signature has, nor the overrides under which it answers, those of this context. `handler` is the
@@ -176,7 +176,7 @@ def entry_table(
     return words.table(
         {
             "dispatcher": id(dispatcher),
-            "program": program,
+            "plan": plan,
             "calls": 0,
             "passed": len(signature.passed),
             "keywords": len(signature.keywords),
