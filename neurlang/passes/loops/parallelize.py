@@ -41,7 +41,7 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
     body: list[Statement] = []
     lets: list[Let] = []
     for statement in kernel.body:
-        if isinstance(statement, For) and _is_independent(statement):
+        if isinstance(statement, For) and _is_worth_it(statement) and _is_independent(statement):
             own = needed(lets, registers_in([statement]))
             if _can_be_repeated(own, kernel):
                 body += [_with_own(piece, own) for piece in _parallel(statement, tile)]
@@ -50,6 +50,10 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
             lets.append(statement)
         body.append(statement)
     return kernel.with_body(_without_unused(body))
+
+
+def _is_worth_it(loop: For) -> bool:
+    return loop.trips > 1 and choose.worth_threads(loop.trips * choose.cost(loop.body))
 
 
 def _is_independent(loop: For) -> bool:
@@ -86,9 +90,6 @@ def _without_unused(body: Sequence[Statement]) -> list[Statement]:
 
 
 def _parallel(loop: For, tile: int) -> list[Statement]:
-    work = loop.trips * choose.cost(loop.body)
-    if not choose.worth_threads(work) or loop.trips < 2:
-        return [loop]
     if loop.kind == "vector":
         return _chunks(loop, tile)
     grain = choose.grain(loop.trips, choose.cost(loop.body))
