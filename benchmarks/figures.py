@@ -1,7 +1,7 @@
-"""What calls of small functions cost, and products of matrices beside NumPy's.
+"""What calls of small functions cost; products of matrices and sorts beside NumPy's.
 
-    python benchmarks/figures.py            # both, about a minute
-    python benchmarks/figures.py calls      # one of them: calls, products
+    python benchmarks/figures.py            # all, about a minute
+    python benchmarks/figures.py calls      # some of them: calls, products, sorts
     python benchmarks/figures.py --small    # the least that shows that it works
 
 Times are the least of several runs in one process.
@@ -131,11 +131,43 @@ def products(small: bool) -> None:
         row(f"{m}, {k}, {n}", f"{work / ours:.0f}", f"{work / theirs:.0f}")
 
 
-GROUPS = {"calls": calls, "products": products}
+def numpys_largest(x: Any, count: int) -> tuple[Any, Any]:
+    """What `nl.top_k` gives, but for the order of equal elements."""
+    places = np.argpartition(x, x.shape[-1] - count, axis=-1)[..., -count:]
+    values = np.take_along_axis(x, places, -1)
+    order = np.argsort(-values, axis=-1)
+    return np.take_along_axis(values, order, -1), np.take_along_axis(places, order, -1)
+
+
+def sorts(small: bool) -> None:
+    """Stable sorts of the last axis, in NumPy's time for its fastest, which are not stable."""
+    head("normally distributed", "sort", "argsort", "top_k, 10")
+    rng = np.random.default_rng(0)
+    shapes = [(1000,), (100_000,), (1_000_000,), (1000, 1000), (20_000, 50)]
+    pairs: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
+        (nl.jit(np.sort, cache=False), np.sort),
+        (nl.jit(np.argsort, cache=False), np.argsort),
+        (nl.jit(lambda x: nl.top_k(x, 10), cache=False), lambda x: numpys_largest(x, 10)),
+    ]
+    for dtype in ("float32", "float64", "int16", "int32", "int64"):
+        for shape in shapes[:1] if small else shapes:
+            x = (rng.standard_normal(shape) * 1e4).astype(dtype)
+            ratios = []
+            for ours, theirs in pairs:
+                found = [1e9, 1e9]
+                for _ in range(1 if small else 3):
+                    for place, sort in enumerate((ours, theirs)):
+                        seconds = best(lambda: sort(x), 0.03)  # noqa: B023  # called at once
+                        found[place] = min(found[place], seconds)
+                ratios.append(f"{found[0] / found[1]:.2f}")
+            row(f"{dtype} {' x '.join(map(str, shape))}", *ratios)
+
+
+GROUPS = {"calls": calls, "products": products, "sorts": sorts}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Calls of small functions; products of matrices.")
+    parser = argparse.ArgumentParser(description="Calls of small functions; products; sorts.")
     parser.add_argument("groups", nargs="*", default=list(GROUPS), help=", ".join(GROUPS))
     parser.add_argument("--small", action="store_true", help="the least that shows that it works")
     chosen = parser.parse_args()

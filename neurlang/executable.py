@@ -22,6 +22,7 @@ from neurlang.codegen.emit import FIRST_FAILURE, OUT_OF_MEMORY, RAISED
 from neurlang.codegen.entry import ENTRY, RELEASE, RUN
 from neurlang.codegen.pool import address, call_address, disk_cache, memory, pool
 from neurlang.codegen.program import EXPORTS
+from neurlang.codegen.sort_text import ARGSORT_ROWS, SORT_ROWS
 from neurlang.frontend.array import Array
 from neurlang.frontend.lazy import KEPT, Program, forget
 from neurlang.frontend.signature import LeafSpec
@@ -72,10 +73,8 @@ class Executable:
         self.failures = code.failures
         self.types = [node.type for node in graph.outputs]
         self.memory = memory()
-        symbols = {
-            "neurlang_parallel": address("neurlang_parallel"),
-            "neurlang_library": _library_address(),
-        }
+        symbols = {name: address(name) for name in ("neurlang_parallel", SORT_ROWS, ARGSORT_ROWS)}
+        symbols["neurlang_library"] = _library_address()
         self.library: Library = link_object(code.object, exports, symbols)
         self.captured = [np.ascontiguousarray(a) for a in (*graph.captured, *code.captured)]
         cells = (ctypes.c_void_p * max(1, len(self.captured))).from_address(
@@ -158,7 +157,7 @@ def _as_memory(leaf: Any) -> Any:
 
 # steps that NumPy does
 
-_SORTERS = {"sort": sorting.sort, "argsort": sorting.argsort, "top_k": sorting.top_k}
+_SORTERS = {"argsort": sorting.argsort, "top_k": sorting.top_k}
 
 
 # What a library step raised in a thread. An exception cannot pass through machine code: the program
@@ -195,7 +194,7 @@ def _library_step(text: bytes) -> tuple[Callable[[Any, Any], None], Type, Type]:
     """What a library step calls, and the types of its input and output."""
     op, dtype, shape, count = text.decode().split(" ")
     source: Type = parse_type(f"{dtype}[{shape}]")
-    result = Type(source.dtype if op == "sort" else INT64, (*source.shape[:-1], int(count)))
+    result = Type(INT64, (*source.shape[:-1], int(count)))
     return _SORTERS[op], source, result
 
 

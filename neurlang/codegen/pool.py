@@ -26,12 +26,14 @@ from neurlang.codegen.machine import host_machine
 from neurlang.codegen.memory_text import EXPORTS, memory_text
 from neurlang.codegen.parking_text import Parking, best_parking
 from neurlang.codegen.pool_text import pool_text
+from neurlang.codegen.sort_text import ARGSORT_ROWS, SORT_ROWS, sort_text
 from neurlang.codegen.steps_text import steps_text
 from neurlang.runtime.cache import DiskCache, content_key, open_cache
 from neurlang.runtime.call import signal_symbols
 from neurlang.runtime.entry_table import entry_symbols
 from neurlang.runtime.memory import Memory, available, physical_memory
 from neurlang.runtime.objects import native_entry_available
+from neurlang.runtime.sorting import sort_symbols
 from neurlang.runtime.threads import Pool
 
 POOL_SHARE = 16  # of the machine's memory one part in so many
@@ -123,11 +125,12 @@ def compile_pools(parking: Parking) -> Shared:
     names = ["neurlang_parallel"]
     if parking != "none":
         names += ["neurlang_start_workers", "neurlang_pool"]
-    entries, large = [RUN, RELEASE], EXPORTS if available() else ()
+    entries, large = [RUN, RELEASE, SORT_ROWS, ARGSORT_ROWS], EXPORTS if available() else ()
     if signals and parking != "none":
         entries.append("neurlang_call")
-    texts = [pool_text(parking, bool(signals)), run_text(host_machine()), steps_text()]
-    symbols = signals
+    texts = [pool_text(parking, bool(signals)), run_text(host_machine())]
+    texts += [steps_text(), sort_text()]
+    symbols = signals | sort_symbols()
     if large:
         texts.append(memory_text())
     if native_entry_available():

@@ -7,11 +7,13 @@ to call (`workspace` is exported, for who frees it); a call that finds it in use
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 
 from neurlang.codegen.emit import FIRST_BUFFER, STATUS, Stage, emit_kernel
 from neurlang.codegen.machine import Machine
+from neurlang.codegen.sort_text import ARGSORT_ROWS, SORT_ROWS
 from neurlang.codegen.steps_text import (
     ALIGNMENT,
     ARGUMENTS,
@@ -25,6 +27,7 @@ from neurlang.ir.scratch import scratch_of
 from neurlang.ir.steps import LibraryCall, Repeat
 from neurlang.ir.types import SHORT
 from neurlang.lower.program import Program
+from neurlang.runtime.sorting import DTYPES
 
 STAMPS = "stamps"
 EXPORTS = ("plan", "workspace", "captured")
@@ -113,23 +116,53 @@ def _places(program: Program) -> dict[Buffer, int]:
 
 
 def _emit_library(module: Module, name: str, call: LibraryCall) -> Stage:
-    """Write the function of a step that a library does."""
-    writer = Writer(module, f"internal void @{name}(ptr %context)")
+    """Write the function of a step that NumPy does."""
+    worker = ", i64 %claim, i64 %worker" if call.grain else ""
+    writer = Writer(module, f"internal void @{name}(ptr %context{worker})")
     context = Value("%context", "ptr")
-    text = module.constant_array("i8", [*library_text(call).encode(), 0])
-    buffers = writer.offset(context, FIRST_BUFFER, "ptr")
-    failed = writer.call("neurlang_library", "i32", [text, buffers])
+    failed = _rows_in_order(writer, context, call) if call.grain else _python(writer, context, call)
     with writer.when(writer.icmp("ne", failed, constant(0, "i32"))):
         status = writer.load(writer.offset(context, STATUS, "ptr"), "ptr", POINTER)
         writer.store(writer.zext(failed, "i64"), status)
     writer.ret()
     writer.finish()
-    return Stage(name)
+    return Stage(name, -(-_rows(call) // call.grain) if call.grain else 0)
+
+
+def _rows(call: LibraryCall) -> int:
+    return math.prod(call.inputs[0].shape[:-1])
+
+
+def _rows_in_order(writer: Writer, context: Value, call: LibraryCall) -> Value:
+    """Sort the rows of one claim; the result is what the program is to return, or 0."""
+    rows, (source,) = _rows(call), call.inputs
+    size = source.shape[-1]
+    first = writer.mul(Value("%claim", "i64"), constant(call.grain, "i64"))
+    last = writer.add(first, constant(call.grain, "i64"))
+    count = writer.sub(writer.intrinsic("smin", last, constant(rows, "i64")), first)
+    arguments = []
+    for slot, buffer in enumerate((*call.inputs, *call.outputs), FIRST_BUFFER):
+        start = writer.load(writer.offset(context, slot, "ptr"), "ptr", POINTER)
+        row = constant(size * buffer.dtype.itemsize, "i64")
+        arguments.append(writer.offset(start, writer.mul(first, row)))
+    arguments += [count, constant(size, "i64")]
+    if call.op == "argsort":
+        return writer.call(ARGSORT_ROWS, "i32", arguments)
+    dtype = constant(DTYPES.index(source.dtype), "i64")
+    return writer.call(SORT_ROWS, "i32", [*arguments, dtype])
+
+
+def _python(writer: Writer, context: Value, call: LibraryCall) -> Value:
+    """Call Python; the result is what the program is to return, or 0."""
+    text = writer.module.constant_array("i8", [*library_text(call).encode(), 0])
+    return writer.call(
+        "neurlang_library", "i32", [text, writer.offset(context, FIRST_BUFFER, "ptr")]
+    )
 
 
 def library_text(call: LibraryCall) -> str:
-    """What the library's side reads: `top_k f32 64,100 10`, the op, the input's dtype and shape,
-    and the length of a row of the result."""
+    """What Python's side reads: `top_k f32 64,100 10`, the op, the input's dtype and shape, and the
+    length of a row of the result."""
     (source,), (result,) = call.inputs, call.outputs
     shape = ",".join(map(str, source.shape))
     return f"{call.op} {SHORT[source.dtype]} {shape} {result.shape[-1]}"

@@ -25,24 +25,30 @@ class Repeat:
 
 
 LIBRARY = {
-    "sort": "numpy.sort({}, axis=-1)",
-    "argsort": "numpy.argsort({}, axis=-1, stable=True)",
-    "top_k": "indices of the largest, by numpy.partition({}, axis=-1)",
+    "sort": "numpy's sort of rows of {}",
+    "argsort": "indices that sort rows of {}, by numpy's sort of keys",
+    "top_k": "indices of the largest in rows of {}, by numpy.partition",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class LibraryCall:
-    """A step that NumPy does: `op` over whole buffers, in plain sight."""
+    """A step that NumPy does, in plain sight.
+
+    With a `grain` its C functions sort row by row, and threads claim so many rows; without one it
+    is called through Python for the whole of the buffers.
+    """
 
     op: str
     inputs: tuple[Buffer, ...]
     outputs: tuple[Buffer, ...]
+    grain: int = 0
 
     def __str__(self) -> str:
         outputs = ", ".join(buffer.declared for buffer in self.outputs)
         inputs = ", ".join(buffer.declared for buffer in self.inputs)
-        return f"library {outputs} = {LIBRARY[self.op].format(inputs)}"
+        way = f"{self.grain} rows a claim" if self.grain else "through Python"
+        return f"library {outputs} = {LIBRARY[self.op].format(inputs)}, {way}"
 
 
 Step = Kernel | Repeat | LibraryCall

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,7 @@ from neurlang.lower.single import (
     scatter_parts,
 )
 from neurlang.passes.graph.group import Group, Plan, is_trailing
+from neurlang.passes.graph.sort_by_keys import has_keys
 from neurlang.passes.loops import choose
 
 ALIGNMENT = 64
@@ -189,7 +191,7 @@ class _Lowering:
             case "sort" | "argsort" | "top_k" if not first.type.size:
                 return []
             case "sort" | "argsort" | "top_k":
-                return [LibraryCall(group.kind, (self.buffers[first.args[0]],), (targets[first],))]
+                return [_sort_step(group.kind, self.buffers[first.args[0]], targets[first])]
             case "dot":
                 body, schedule = lower_dot(group, scope, targets), "product"
             case "scatter":
@@ -228,6 +230,15 @@ class _Lowering:
 
 def _buffer(name: str, type: Type) -> Buffer:
     return Buffer(name, type.dtype, type.shape)
+
+
+def _sort_step(op: str, source: Buffer, target: Buffer) -> LibraryCall:
+    """Row by row, where NumPy's functions for that will do: they sort values, and keys in place of
+    indices, which `passes/graph/sort_by_keys.py` makes."""
+    *outer, size = source.shape
+    by_rows = op == "sort" or (op == "argsort" and has_keys(source.dtype, size))
+    grain = choose.sort_grain(math.prod(outer), size) if by_rows else 0
+    return LibraryCall(op, (source,), (target,), grain)
 
 
 def _kernel(

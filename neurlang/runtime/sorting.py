@@ -1,55 +1,74 @@
-"""What library steps do with whole buffers: NumPy's vectorised sorts, made stable.
+"""What sorting leaves to NumPy: its vectorised sorts, as C functions, and steps over whole buffers.
 
 NumPy's stable sorts merge, and take ten times as long as its vectorised quicksort, which is not
-stable. Among values that shows in zeros of both signs alone. Indices come from keys that no two
-elements share, which `passes/graph/sort_by_keys.py` makes; here of rows of 64-bit integers alone.
+stable; `codegen.sort_text` makes it so. The largest elements of long rows come from `np.partition`.
 """
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-_INDEX_BITS = 32
-_FEW = 1 << 14  # elements of rows that stay in a cache with all that is computed of them
+from neurlang.runtime.objects import numpy_function
+
+DTYPES = [np.dtype(letter) for letter in "?bhiqBHIQfd"]
+SORTERS = {dtype: f"numpy_sort_{dtype.name}" for dtype in DTYPES}
+_FUNCTIONS_SLOT = 365  # of `_PyDataType_GetArrFuncs` in NumPy's table of C functions
+_QUICKSORT, _STABLE = 33, 35  # the places of `sort` in a PyArray_ArrFuncs, counted in pointers
+SORTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p)
 _MANY = 1 << 18  # elements of rows that are read once or twice
-_PIECE = 1 << 16  # elements whose comparisons stay in a cache
-_INDEX = np.uint64((1 << _INDEX_BITS) - 1)
+
+_callbacks: dict[str, Any] = {}
 
 
-def sort(x: Any, result: Any) -> None:
-    """Each row in ascending order, NaN last, zeros of both signs as they come."""
-    np.copyto(result, x)
-    if x.dtype.itemsize == 1:  # NumPy counts bytes instead of comparing them
-        result.sort(axis=-1, kind="stable")
-        return
-    result.sort(axis=-1)
-    if x.dtype.kind == "f" and _has_negative_zero(x):
-        result[result == 0] = x[x == 0]  # row by row there are as many in both
+def sort_symbols() -> dict[str, int]:
+    """Addresses of `int sort(void *start, ssize_t count, void *)` for each of SORTERS.
+
+    They are NumPy's own, which need no GIL; where this Python or NumPy does not show them they call
+    Python. Bytes are counted instead of compared.
+    """
+    return {
+        symbol: numpys_sorter(dtype) or pythons_sorter(dtype) for dtype, symbol in SORTERS.items()
+    }
 
 
-def _has_negative_zero(x: Any) -> bool:
-    flat = x.reshape(-1)
-    for start in range(0, flat.size, _PIECE):
-        piece = flat[start : start + _PIECE]
-        zero = piece == 0
-        if zero.any() and np.signbit(piece[zero]).any():
-            return True
-    return False
+def numpys_sorter(dtype: np.dtype[Any]) -> int:
+    """The address of NumPy's function; 0 where there is none that sorts."""
+    if sys.implementation.name != "cpython":
+        return 0
+    functions_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(
+        numpy_function(_FUNCTIONS_SLOT)
+    )
+    table = ctypes.cast(functions_of(dtype), ctypes.POINTER(ctypes.c_void_p))
+    found = int(table[_STABLE if dtype.itemsize == 1 else _QUICKSORT] or 0)
+    known = np.array([1, 0, 1, 0, 1], dtype)
+    if found and not SORTER(found)(known.ctypes.data, known.size, None):
+        return found if (known == np.array([0, 0, 1, 1, 1], dtype)).all() else 0
+    return 0
+
+
+def pythons_sorter(dtype: np.dtype[Any]) -> int:
+    """The address of a function that sorts through Python, kept for ever."""
+
+    def sort(start: int, count: int, unused: object) -> int:
+        try:
+            memory: Any = (ctypes.c_char * (count * dtype.itemsize)).from_address(start)
+            np.ndarray((count,), dtype, memory).sort()
+        except BaseException:  # none may pass through machine code: the caller gets a MemoryError
+            return -1
+        return 0
+
+    callback = _callbacks.setdefault(dtype.name, SORTER(sort))
+    return ctypes.cast(callback, ctypes.c_void_p).value or 0
 
 
 def argsort(x: Any, result: Any) -> None:
-    """The int64 indices that sort each row; of equal elements, and NaN, the first comes first.
-
-    Fast for rows of uint64, which is what `sort_by_keys` leaves.
-    """
-    if x.dtype != np.uint64 or x.shape[-1] > 1 << _INDEX_BITS:
-        result[...] = np.argsort(x, axis=-1, kind="stable")
-        return
-    for rows, order in _blocks(x, result, _FEW):
-        _argsort(rows, order)
+    """The int64 indices that sort each row of 2**32 elements or more, equal ones as they come."""
+    result[...] = np.argsort(x, axis=-1, kind="stable")
 
 
 def top_k(x: Any, result: Any) -> None:
@@ -69,30 +88,16 @@ def _blocks(x: Any, result: Any, size: int) -> Iterator[tuple[Any, Any]]:
         yield rows[start : start + step], results[start : start + step]
 
 
-def _argsort(x: Any, order: Any) -> None:
-    """By the upper half; rows in which that of two elements is the same, by both halves."""
-    indices = np.arange(x.shape[-1], dtype=np.uint64)
-    keys = (x & ~_INDEX) | indices
-    keys.sort(axis=-1)
-    np.bitwise_and(keys, _INDEX, out=order.view(np.uint64))
-    same = ((keys[:, 1:] ^ keys[:, :-1]) <= _INDEX).any(axis=-1)
-    if same.any():
-        unclear = x[same]
-        first = _by_keys(unclear & _INDEX, indices)
-        upper = np.take_along_axis(unclear >> np.uint64(_INDEX_BITS), first, axis=-1)
-        order[same] = np.take_along_axis(first, _by_keys(upper, indices), axis=-1)
-
-
 def _largest(x: Any, result: Any) -> None:
-    """What is not below the smallest of the largest; of too many of those the first."""
+    """What is not below the least of the largest; of too many of those the first."""
     rows, size = x.shape
     count = result.shape[-1]
     least = np.partition(x, size - count, axis=-1)[:, size - count, None]
     chosen = ~(x < least)  # NaN as well
     places = np.flatnonzero(chosen)
     if len(places) > rows * count:
-        unclear = chosen.sum(axis=-1) > count
-        chosen[unclear] = _first_of_equal(x[unclear], least[unclear], count)
+        for row in np.flatnonzero(chosen.sum(axis=-1) > count):
+            _choose(x[row], least[row], chosen[row], count)
         places = np.flatnonzero(chosen)
     values = x.reshape(-1)[places].reshape(rows, count)[:, ::-1]
     descending = count - 1 - np.argsort(values, axis=-1, kind="stable")[:, ::-1]
@@ -100,16 +105,11 @@ def _largest(x: Any, result: Any) -> None:
     result[...] = np.take_along_axis(indices, descending, axis=-1)
 
 
-def _first_of_equal(x: Any, least: Any, count: int) -> Any:
-    """Whether elements are above the smallest of the chosen, or among the first of its equals."""
-    above = (x > least) | ((x != x) & (least == least))
-    equal = (x == least) | ((x != x) & (least != least))
-    wanted = count - above.sum(axis=-1, keepdims=True)
-    return above | (equal & (np.cumsum(equal, axis=-1) <= wanted))
-
-
-def _by_keys(places: Any, indices: Any) -> Any:
-    """Indices in the order of places below 2**32, and of the indices where those are equal."""
-    keys = (places << np.uint64(_INDEX_BITS)) | indices
-    keys.sort(axis=-1)
-    return (keys & _INDEX).view(np.int64)
+def _choose(x: Any, least: Any, chosen: Any, count: int) -> None:
+    """Of a row's elements that may be chosen: those above the least one, and its first equals."""
+    places = np.flatnonzero(chosen)
+    values = x[places]
+    above = (values > least) | ((values != values) & (least == least))
+    equal = (values == least) | ((values != values) & (least != least))
+    chosen[places] = above
+    chosen[places[equal][: count - int(above.sum())]] = True

@@ -5,9 +5,9 @@ An element's key is its place in the order of its dtype, and behind it its index
     argsort(x) = sort(place(x) << 32 | index) & 0xFFFFFFFF
 
 Equal elements keep their order, so any sort will do, and the fastest is not stable. Computing keys
-fuses with what computes x. Places of 64 bits leave no room for an index: long rows are sorted by
-the lower half first, then by the upper half, as a radix sort does. In short ones the upper half
-mostly tells all elements apart: a library step sorts by it, and looks at the others again.
+fuses with what computes x. Places of 64 bits leave no room for an index: a library step sorts by
+the upper half, and what agrees in that by the lower one. The largest elements of short rows come
+first where places count backwards.
 """
 
 from __future__ import annotations
@@ -17,53 +17,62 @@ from typing import Any
 import numpy as np
 
 from neurlang.ir.graph import Graph, Node, make_constant, make_node, rebuild, with_args
-from neurlang.ir.types import INT64, DType, Type
+from neurlang.ir.types import INT64, DType, Shape, Type
 
 INDEX_BITS = 32
-SHORT = 1 << 13  # elements of a row of which few agree in the upper half
+SHORT, FEW = 8 << 10, 1 << 12  # bytes of a row, or elements of all: sorted before they are searched
 LOW = (1 << INDEX_BITS) - 1
 UINT32, UINT64 = np.dtype(np.uint32), np.dtype(np.uint64)
 
 
 def sort_by_keys(graph: Graph) -> Graph:
-    """Rewrite every `argsort` whose indices fit in 32 bits, but short rows of uint64.
+    """Rewrite every `argsort` whose indices fit in 32 bits, and `top_k` of short rows.
 
     The indices are the same.
     """
-    return rebuild(graph, _rewrite, ops={"argsort"})
+    return rebuild(graph, _rewrite, ops={"argsort", "top_k"})
+
+
+def has_keys(dtype: DType, size: int) -> bool:
+    """Whether rows of so many elements are places that leave room for an index in their keys."""
+    return dtype == UINT64 and size <= 1 << INDEX_BITS
 
 
 def _rewrite(node: Node, args: tuple[Node, ...]) -> Node:
     (source,) = args
-    short = source.dtype.itemsize == 8 and source.shape[-1] <= SHORT
-    if source.shape[-1] > 1 << INDEX_BITS or (short and source.dtype == UINT64):
-        return with_args(node, args)
-    keys = _Keys(node)
-    return keys.apply("argsort", keys.place(source)) if short else keys.sorting(source)
+    size = source.shape[-1]
+    keys = _Keys(node, source.shape)
+    short = size * source.dtype.itemsize <= SHORT or source.type.size <= FEW
+    if node.op == "top_k" and short:
+        order = keys.sorting(keys.inverted(keys.place(source)))
+        zeros, ones = (0,) * len(node.shape), (1,) * len(node.shape)
+        return keys.apply("slice", order, start=zeros, size=node.shape, step=ones)
+    if node.op == "argsort" and size <= 1 << INDEX_BITS and not has_keys(source.dtype, size):
+        return keys.sorting(keys.place(source))
+    return with_args(node, args)
 
 
 class _Keys:
     """Makes nodes that stand on the user's line of one sort."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, shape: Shape) -> None:
         self.node = node
-        self.shape = node.shape
+        self.shape = shape
 
-    def sorting(self, source: Node) -> Node:
-        place = self.place(source)
+    def sorting(self, place: Node) -> Node:
+        """The int64 indices that sort places."""
+        if place.dtype == UINT64:
+            return self.apply("argsort", place)
         index = self.apply("iota", shape=self.shape, axis=len(self.shape) - 1, dtype=UINT64)
-        if place.dtype == UINT32:
-            return self.bits(self.order(self.cast(place, UINT64), index), INT64)
-        lower = self.order(self.apply("and", place, self.number(LOW, UINT64)), index)
-        upper = self.apply("shift_right", place, self.number(INDEX_BITS, UINT64))
-        position = self.order(self.looked_up(upper, lower), index)
-        return self.bits(self.looked_up(lower, position), INT64)
-
-    def order(self, places: Node, index: Node) -> Node:
-        """The indices, as uint64, of places below 2**32 in ascending order."""
-        above = self.apply("shift_left", places, self.number(INDEX_BITS, UINT64))
+        above = self.cast(place, UINT64)
+        above = self.apply("shift_left", above, self.number(INDEX_BITS, UINT64))
         ordered = self.apply("sort", self.apply("or", above, index))
-        return self.apply("and", ordered, self.number(LOW, UINT64))
+        return self.bits(self.apply("and", ordered, self.number(LOW, UINT64)), INT64)
+
+    def inverted(self, place: Node) -> Node:
+        """The places of the opposite order."""
+        highest = self.number(np.iinfo(place.dtype).max, place.dtype)
+        return self.apply("xor", place, highest)
 
     def place(self, source: Node) -> Node:
         """Where elements stand in their dtype's order: uint32, or uint64 for 8 bytes."""
@@ -98,19 +107,6 @@ class _Keys:
         highest = self.number(1 << (8 * place.dtype.itemsize - 1), place.dtype)
         return self.apply("xor", place, highest)
 
-    def looked_up(self, values: Node, index: Node) -> Node:
-        """Elements of each row at indices of that row."""
-        *outer, size = self.shape
-        rows = int(np.prod(outer))
-        flat = self.apply("reshape", values, shape=(values.type.size,))
-        places = self.bits(index, INT64)
-        if rows > 1:
-            row = self.apply("iota", shape=(rows, size), axis=0, dtype=INT64)
-            starts = self.apply("mul", row, self.constant(size, INT64, (rows, size)))
-            starts = self.apply("reshape", starts, shape=self.shape)
-            places = self.apply("add", starts, places)
-        return self.apply("gather", flat, places, axis=0)
-
     # nodes
 
     def apply(self, op: str, *args: Node, **attrs: Any) -> Node:
@@ -123,7 +119,5 @@ class _Keys:
         return self.apply("bitcast", source, dtype=dtype)
 
     def number(self, value: int, dtype: DType) -> Node:
-        return self.constant(value, dtype, self.shape)
-
-    def constant(self, value: int, dtype: DType, shape: tuple[int, ...]) -> Node:
-        return make_constant(np.asarray(value, dtype), Type(dtype, shape), self.node.where)
+        type = Type(dtype, self.shape)
+        return make_constant(np.asarray(value, dtype), type, self.node.where)

@@ -129,6 +129,12 @@ def grain(trips: int, work_per_trip: int) -> int:
     return max(1, -(-trips // claims))
 
 
+def sort_grain(rows: int, size: int) -> int:
+    """Rows that a thread claims at once to sort them; all of them where they are little work."""
+    work = size * size.bit_length()
+    return grain(rows, work) if worth_threads(rows * work) else rows
+
+
 def chunk(count: int, step: int, work_per_element: int, tile: int = 0) -> int:
     """Elements of a flat loop that a thread claims at once: a multiple of the vector step."""
     wanted = tile or max(step, min(CHUNK_WORK // max(1, work_per_element), count // 16))
