@@ -56,6 +56,7 @@ OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 RAISED = (1 << 31) - 1  # a library step raised a Python exception
 STOPPED = RAISED - 1  # a signal's handler did, and the exception is the thread's
 SMALLEST_REGISTER = 128  # bits of a vector
+LONGEST_STRIDE = 8  # elements apart that are picked from whole vectors sooner than gathered
 Place = tuple[Register, tuple[int, ...]]
 
 
@@ -457,9 +458,32 @@ class _Function:
                 value = writer.masked_load(pointer, type, mask)
             if stride == -1:
                 value = self._reversed(value)
+        elif stride is not None and self.mask is None and abs(stride) <= LONGEST_STRIDE:
+            value = self._picked(load.buffer, flat, stride)
         else:
             value = self._gather(load, flat, stride)
         return self._from_memory(value, load.buffer.dtype)
+
+    def _picked(self, buffer: Buffer, flat: Affine, stride: int) -> Value:
+        """Elements that lie a few apart, picked from vectors of all that lies there.
+
+        The last vector ends with the last of the elements: nothing behind it is read.
+        """
+        writer, lanes = self.writer, self.lanes
+        type = vector_type(memory_type(buffer.dtype), lanes)
+        places = [lane * abs(stride) for lane in range(lanes)]
+        last = places[-1] + 1 - lanes
+        if stride < 0:
+            flat, places = flat + -places[-1], places[::-1]
+        value = writer.load(self._address(buffer, flat), type)
+        found = [place if place < lanes else -1 for place in places]
+        for start in (*range(lanes, last, lanes), last):
+            more = writer.load(self._address(buffer, flat + start), type)
+            ends = [lanes + place - start if place < start + lanes else -1 for place in places]
+            chosen = [old if old >= 0 else new for old, new in zip(found, ends)]
+            value = writer.shuffle(value, more, chosen)
+            found = [lane if at >= 0 else -1 for lane, at in enumerate(chosen)]
+        return value
 
     def _prefetch(self, buffer: Buffer, index: Sequence[Affine]) -> None:
         """Ask for a line, to be read, into all caches."""
