@@ -48,6 +48,7 @@ from neurlang.ir.loops import (
     Var,
     updated_in,
 )
+from neurlang.ir.rows import filled_rows
 from neurlang.ir.scratch import scratch_of
 from neurlang.ir.types import BOOL, DType
 
@@ -154,8 +155,11 @@ class _Function:
     # statements
 
     def body(self, statements: Sequence[Statement]) -> None:
-        for statement in statements:
+        rows = self._rows(statements)
+        for place, statement in enumerate(statements):
             match statement:
+                case Store() if place in rows:
+                    self._store_row(rows[place])
                 case For():
                     self._for(statement)
                 case Let(register, Literal(value=value, dtype=dtype), index):
@@ -475,15 +479,45 @@ class _Function:
         last = places[-1] + 1 - lanes
         if stride < 0:
             flat, places = flat + -places[-1], places[::-1]
-        value = writer.load(self._address(buffer, flat), type)
-        found = [place if place < lanes else -1 for place in places]
-        for start in (*range(lanes, last, lanes), last):
-            more = writer.load(self._address(buffer, flat + start), type)
-            ends = [lanes + place - start if place < start + lanes else -1 for place in places]
-            chosen = [old if old >= 0 else new for old, new in zip(found, ends)]
-            value = writer.shuffle(value, more, chosen)
-            found = [lane if at >= 0 else -1 for lane, at in enumerate(chosen)]
+        starts = [*range(0, last, lanes), last]
+        vectors = [writer.load(self._address(buffer, flat + start), type) for start in starts]
+        numbers = [min(place // lanes, len(starts) - 1) for place in places]
+        return self._mixed(vectors, [(n, p - starts[n]) for n, p in zip(numbers, places)])
+
+    def _mixed(self, vectors: Sequence[Value], chosen: Sequence[tuple[int, int]]) -> Value:
+        """The vector with these lanes, each of one of the vectors."""
+        value = vectors[0]
+        found = [lane if number == 0 else -1 for number, lane in chosen]
+        for more, vector in enumerate(vectors[1:], 1):
+            ends = [self.lanes + lane if number == more else -1 for number, lane in chosen]
+            mask = [old if old >= 0 else new for old, new in zip(found, ends)]
+            value = self.writer.shuffle(value, vector, mask)
+            found = [lane if at >= 0 else -1 for lane, at in enumerate(mask)]
         return value
+
+    def _rows(self, statements: Sequence[Statement]) -> dict[int, list[Store]]:
+        """Stores of a vector loop that fill rows, by their places: all are stored at the last."""
+        rows: dict[int, list[Store]] = {}
+        if self.lane is not None and self.mask is None and not self.alone:
+            for places in filled_rows(statements, self.lane):
+                row = [s for s in map(statements.__getitem__, places) if isinstance(s, Store)]
+                rows |= {place: row if place == max(places) else [] for place in places}
+        return rows
+
+    def _store_row(self, stores: Sequence[Store]) -> None:
+        """Elements of rows, one vector for each place in a row, as vectors of whole rows."""
+        lanes, length = self.lanes, len(stores)
+        values = [self._widened(self._stored(store), lanes) for store in stores]
+        for vector in range(length):
+            elements = range(vector * lanes, (vector + 1) * lanes)
+            value = self._mixed(values, [(e % length, e // length) for e in elements])
+            flat = stores[0].buffer.flat(stores[0].index)
+            self.writer.store(value, self._address(stores[0].buffer, flat + vector * lanes))
+
+    def _stored(self, store: Store) -> Value:
+        """What is stored, as it lies in memory."""
+        value = self._value(store.value)
+        return self.writer.zext(value, "i8") if store.buffer.dtype == BOOL else value
 
     def _prefetch(self, buffer: Buffer, index: Sequence[Affine]) -> None:
         """Ask for a line, to be read, into all caches."""
@@ -511,9 +545,7 @@ class _Function:
     def _store(self, store: Store) -> None:
         buffer = store.buffer
         flat = buffer.flat(store.index)
-        value = self._value(store.value)
-        if buffer.dtype == BOOL:
-            value = self.writer.zext(value, "i8")
+        value = self._stored(store)
         stride = self._stride(flat)
         if stride == 0:
             self.writer.store(value, self._address(buffer, flat))

@@ -18,6 +18,7 @@ from neurlang.passes.loops.contract import contract
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
+from neurlang.passes.loops.interleave import interleave
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
@@ -46,6 +47,7 @@ LOOP_PASSES = (
     collapse,  # one long loop vectorises better than two short ones
     hoist,  # scalars leave the loop before lanes make vectors of them
     contract,  # with fast_math alone; what loops do not change has been named
+    interleave,  # before the loops along short rows are taken for vectors
     tile,  # blocks for what lies across, tiles for products
     pack,  # operands as the tiles read them
     transpose,  # what lies across, in squares of vectors

@@ -26,6 +26,7 @@ from neurlang.ir.loops import (
     walk,
 )
 from neurlang.ir.ops import OPS
+from neurlang.ir.rows import LONGEST_ROW
 from neurlang.ir.types import DType, Shape
 
 # A sum's tree is fixed: 64 running sums, each over blocks of 16, whatever the vector width.
@@ -36,6 +37,8 @@ TREE_ROWS = 8
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
+LEAST_SHORT_ROWS = 32  # that lie across vectors
+SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
 CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
 COPY_LIMIT = 2000  # cost of all copies of what a reduction adds up
 COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns
@@ -115,6 +118,15 @@ def copies_are_short(body: Sequence[Statement], copies: int) -> bool:
 def writes_out(epilogue: Sequence[Statement]) -> bool:
     """Whether what follows a product is written out for every vector of a tile."""
     return cost(epilogue) <= INLINE_EPILOGUE
+
+
+def rows_lie_across(loop: For) -> bool:
+    """Whether the loops inside of one go along rows so short that each had better have a lane."""
+    inner = [statement for statement in walk(loop.body) if isinstance(statement, For)]
+    if not inner or loop.kind != "serial" or loop.step != 1 or loop.trips < LEAST_SHORT_ROWS:
+        return False
+    short = all(each.kind == "serial" and each.trips <= LONGEST_ROW for each in inner)
+    return short and all(each.step == 1 for each in inner) and cost(loop.body) <= SHORT_ROW_COST
 
 
 def worth_threads(work: int) -> bool:
