@@ -105,6 +105,8 @@ def _chunks(loop: For, tile: int) -> list[Statement]:
     count = loop.stop - loop.start
     per_element = max(1, choose.cost(loop.body) // loop.step)
     size = choose.chunk(count, step, per_element, tile)
+    if loop.unroll == 1:
+        return _vectors(loop, size // step)
     whole = count // size
     if whole < 2:
         return [loop]
@@ -120,6 +122,21 @@ def _chunks(loop: For, tile: int) -> list[Statement]:
         rest = _moved(loop, affine(var), var)
         unroll = loop.unroll if (loop.stop - done) % step == 0 else 1
         result.append(For(var, done, loop.stop, loop.step, "vector", rest, unroll))
+    return result
+
+
+def _vectors(loop: For, grain: int) -> list[Statement]:
+    """A flat loop of single vectors by the vector, and what is left after them: so the body, which
+    is long, stands there once where nothing is left."""
+    whole, left = divmod(loop.stop - loop.start, loop.step)
+    vector, lane = Var("vector", 0, whole - 1), Var(loop.var.name, 0, loop.step - 1)
+    body = _moved(loop, affine(vector) * loop.step + affine(lane) + loop.start, lane)
+    piece = For(lane, 0, loop.step, loop.step, "vector", body)
+    result: list[Statement] = [For(vector, 0, whole, 1, "parallel", (piece,), grain=grain)]
+    if left:
+        var = Var(loop.var.name, loop.stop - left, loop.stop - 1)
+        rest = _moved(loop, affine(var), var)
+        result.append(For(var, loop.stop - left, loop.stop, loop.step, "vector", rest))
     return result
 
 
