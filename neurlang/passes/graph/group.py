@@ -88,6 +88,10 @@ def group(graph: Graph, fuse: bool = True) -> Plan:
 def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
     """Outputs, reductions, contractions, and what they and gathers must read from memory."""
     anchors = {node for node in graph.outputs if node.op != "param"}
+    # an output that is another shape of what is computed: that is stored in its place, in loops
+    # over the axes that it was computed along
+    computed = (below_reshapes(node) for node in graph.outputs)
+    anchors |= {node for node in computed if node.kind != "leaf"}
     for node in graph.nodes:
         kind = node.kind
         if kind == "leaf":

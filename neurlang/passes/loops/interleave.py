@@ -119,9 +119,10 @@ def _is_regular(loop: For) -> bool:
     if not all(isinstance(s, Let | Update | Store | Alloc | Check | For) for s in inside):
         return False
     scratch = {statement.buffer for statement in inside if isinstance(statement, Alloc)}
+    own = defined_in(loop.body)
     for buffer, index in accesses(loop.body):
         flat = buffer.flat(index)
-        if any(isinstance(atom, Register) for atom, _ in flat.terms):
+        if any(atom in own for atom, _ in flat.terms):
             return False
         if buffer not in scratch and abs(flat.coefficient(loop.var)) > LONGEST_ROW:
             return False
