@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from neurlang.codegen.addresses import Addresses, Term
@@ -46,9 +47,10 @@ from neurlang.ir.loops import (
     Transpose,
     Update,
     Var,
+    accesses,
     updated_in,
 )
-from neurlang.ir.rows import filled_rows
+from neurlang.ir.rows import LONGEST_ROW, filled_rows
 from neurlang.ir.scratch import scratch_of
 from neurlang.ir.types import BOOL, DType
 
@@ -57,7 +59,6 @@ OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 RAISED = (1 << 31) - 1  # a library step raised a Python exception
 STOPPED = RAISED - 1  # a signal's handler did, and the exception is the thread's
 SMALLEST_REGISTER = 128  # bits of a vector
-LONGEST_STRIDE = 8  # elements apart that are picked from whole vectors sooner than gathered
 Place = tuple[Register, tuple[int, ...]]
 
 
@@ -118,7 +119,7 @@ class _Function:
         self.lane: Var | None = None
         self.lanes = 1
         self.mask: Value | None = None
-        self.alone = False  # only the first lane is active
+        self.active: int | None = None  # how many lanes are, where that is known
         self.streams = False  # whether it has nontemporal stores
         self.addresses = Addresses(self.writer, self.pointers)
         self._load_pointers()
@@ -252,17 +253,27 @@ class _Function:
             self._serial(loop)
 
     def _vector(self, loop: For) -> None:
-        self.lane, self.lanes = loop.var, loop.step
         partial = (loop.stop - loop.start) % loop.step
+        if partial and loop.trips > 1 and self._has_rows(loop):
+            self._vector(replace(loop, stop=loop.stop - partial))
+            self._vector(replace(loop, start=loop.stop - partial))
+            return
+        self.lane, self.lanes = loop.var, loop.step
         if loop.trips == 1:
             self.vars[loop.var] = loop.start
+            self.active = partial or loop.step
             if partial:
                 self.mask = constant_vector([k < partial for k in range(loop.step)], "i1")
-            self.alone = partial == 1
             self.body(loop.body)
         else:
+            self.active = None if partial else loop.step
             self._counted(loop, masked=bool(partial))
-        self.lane, self.lanes, self.mask, self.alone = None, 1, None, False
+        self.lane, self.lanes, self.mask, self.active = None, 1, None, None
+
+    def _has_rows(self, loop: For) -> bool:
+        """Whether a loop accesses elements that lie a few apart, where no mask serves."""
+        flats = (buffer.flat(index) for buffer, index in accesses(loop.body))
+        return any(2 <= abs(flat.coefficient(loop.var)) <= LONGEST_ROW for flat in flats)
 
     def _serial(self, loop: For) -> None:
         if loop.trips == 1:
@@ -445,7 +456,7 @@ class _Function:
         writer = self.writer
         if stride == 0:
             value = writer.load(self._address(load.buffer, flat), element)
-        elif stride is not None and self.alone:
+        elif stride is not None and self.active == 1:
             nothing = Value("zeroinitializer", vector_type(element, self.lanes))
             single = writer.load(self._address(load.buffer, flat), element)
             value = writer.insert(nothing, single, 0)
@@ -462,24 +473,29 @@ class _Function:
                 value = writer.masked_load(pointer, type, mask)
             if stride == -1:
                 value = self._reversed(value)
-        elif stride is not None and self.mask is None and abs(stride) <= LONGEST_STRIDE:
-            value = self._picked(load.buffer, flat, stride)
+        elif stride is not None and self.active and abs(stride) <= LONGEST_ROW:
+            value = self._picked(load.buffer, flat, stride, self.active)
         else:
             value = self._gather(load, flat, stride)
         return self._from_memory(value, load.buffer.dtype)
 
-    def _picked(self, buffer: Buffer, flat: Affine, stride: int) -> Value:
-        """Elements that lie a few apart, picked from vectors of all that lies there.
+    def _picked(self, buffer: Buffer, flat: Affine, stride: int, count: int) -> Value:
+        """Some elements that lie a few apart, picked from vectors of all that lies there.
 
         The last vector ends with the last of the elements: nothing behind it is read.
         """
         writer, lanes = self.writer, self.lanes
         type = vector_type(memory_type(buffer.dtype), lanes)
-        places = [lane * abs(stride) for lane in range(lanes)]
-        last = places[-1] + 1 - lanes
+        places = [lane * abs(stride) for lane in range(count)]
+        size = places[-1] + 1
         if stride < 0:
             flat, places = flat + -places[-1], places[::-1]
-        starts = [*range(0, last, lanes), last]
+        places += [places[0]] * (lanes - count)
+        if size < lanes:
+            mask = constant_vector([lane < size for lane in range(lanes)], "i1")
+            whole = writer.masked_load(self._address(buffer, flat), type, mask)
+            return writer.shuffle(whole, whole, places)
+        starts = [*range(0, size - lanes, lanes), size - lanes]
         vectors = [writer.load(self._address(buffer, flat + start), type) for start in starts]
         numbers = [min(place // lanes, len(starts) - 1) for place in places]
         return self._mixed(vectors, [(n, p - starts[n]) for n, p in zip(numbers, places)])
@@ -498,7 +514,7 @@ class _Function:
     def _rows(self, statements: Sequence[Statement]) -> dict[int, list[Store]]:
         """Stores of a vector loop that fill rows, by their places: all are stored at the last."""
         rows: dict[int, list[Store]] = {}
-        if self.lane is not None and self.mask is None and not self.alone:
+        if self.lane is not None and self.active is not None:
             for places in filled_rows(statements, self.lane):
                 row = [s for s in map(statements.__getitem__, places) if isinstance(s, Store)]
                 rows |= {place: row if place == max(places) else [] for place in places}
@@ -508,11 +524,18 @@ class _Function:
         """Elements of rows, one vector for each place in a row, as vectors of whole rows."""
         lanes, length = self.lanes, len(stores)
         values = [self._widened(self._stored(store), lanes) for store in stores]
-        for vector in range(length):
-            elements = range(vector * lanes, (vector + 1) * lanes)
+        assert self.active is not None
+        size = self.active * length
+        for start in range(0, size, lanes):
+            elements = range(start, start + lanes)
             value = self._mixed(values, [(e % length, e // length) for e in elements])
             flat = stores[0].buffer.flat(stores[0].index)
-            self.writer.store(value, self._address(stores[0].buffer, flat + vector * lanes))
+            pointer = self._address(stores[0].buffer, flat + start)
+            if start + lanes <= size:
+                self.writer.store(value, pointer)
+            else:
+                mask = constant_vector([element < size for element in elements], "i1")
+                self.writer.masked_store(value, pointer, mask)
 
     def _stored(self, store: Store) -> Value:
         """What is stored, as it lies in memory."""
@@ -551,7 +574,7 @@ class _Function:
             self.writer.store(value, self._address(buffer, flat))
             return
         value = self._widened(value, self.lanes)
-        if stride is not None and self.alone:
+        if stride is not None and self.active == 1:
             # not masked: LLVM 22 for x86 stores the whole of a narrowed lane under such a mask
             self.writer.store(self.writer.extract(value, 0), self._address(buffer, flat))
             return

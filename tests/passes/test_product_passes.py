@@ -247,3 +247,12 @@ def test_a_loop_that_stores_to_the_same_elements_stays_serial() -> None:
     kernel = Kernel("k", (x,), (out,), body)
     kinds = [s.kind for s in walk(parallelize(kernel).body) if isinstance(s, For)]
     assert kinds == ["serial", "serial"]
+
+
+def test_columns_that_fill_no_block_are_packed_like_those_that_do() -> None:
+    """Every tile reads its right operand from a panel, whatever lies across."""
+    a, b = np.ones((500, 128), np.float32), np.ones((600, 128), np.float32)
+    with nl.options(threads=2):
+        text = nl.jit(lambda a, b: a @ b.T).lower(a, b).as_text("loops")
+    reads = [line for line in text.splitlines() if "right[v] =" in line]
+    assert len(reads) > 1 and all("panel[" in line for line in reads)

@@ -47,12 +47,19 @@ def pack(kernel: Kernel) -> Kernel:
 
 
 def _packed(body: Sequence[Statement], right: bool) -> list[Statement]:
-    """Find the two loops over tiles, and pack what they read in front of them."""
-    level = [statement for statement in body if isinstance(statement, For)]
-    places = _places(level, 2)
-    if not places:
-        return [_deeper(statement, right) for statement in body]
-    left = _Operand(LEFT, places[0].tile)
+    """Find the two loops over tiles, and pack what they read in front of them.
+
+    Blocks of columns are loops around those; the columns that fill no block stand beside them.
+    """
+    level = [
+        statement for statement in body if isinstance(statement, For) and _places([statement], 2)
+    ]
+    result = [_deeper(statement, right) for statement in body if statement not in level]
+    return [*result, *_with_panels(level, right)] if level else result
+
+
+def _with_panels(level: Sequence[For], right: bool) -> list[Statement]:
+    left = _Operand(LEFT, _places(level, 2)[0].tile)
     result: list[Statement] = list(level)
     if left.is_computed and left.uses(level[0].var):
         result = [replace(loop, body=tuple(_with_panel(loop.body, 1, LEFT))) for loop in level]
