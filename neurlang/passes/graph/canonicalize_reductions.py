@@ -150,28 +150,24 @@ def _reshape(source: Node, shape: Shape, node: Node) -> Node:
 
 def _arg_reduce(node: Node, source: Node) -> Node:
     """The least index at which the extreme value, or a NaN, stands."""
-    axes = node.attrs["axes"]
-    where = node.where
-    kept = [axis for axis in range(len(source.shape)) if axis not in axes]
-    order = (*kept, *axes)
-    if order != tuple(range(len(order))):
-        source = make_node("transpose", [source], where, axes=order)
-    count = math.prod(source.shape[len(kept) :])
-    flat = _reshape(source, (*node.shape, count), node)
+    axes, where = node.attrs["axes"], node.where  # one axis, or all of them
+    before, after = source.shape[: axes[0]], source.shape[axes[-1] + 1 :]
+    count, axis = math.prod(source.shape[axes[0] : axes[-1] + 1]), axes[0]
+    flat = _reshape(source, (*before, count, *after), node)
     if flat.dtype.kind == "b":
         flat = make_node("cast", [flat], where, dtype=np.dtype("uint8"))
-    last = (len(node.shape),)
     op = "reduce_max" if node.op == "argmax" else "reduce_min"
-    best = _reduce(make_node(op, [flat], where, axes=last), flat)
-    spread = _reshape(best, (*node.shape, 1), node)
+    best = _reduce(make_node(op, [flat], where, axes=(axis,)), flat)
+    spread = _reshape(best, (*before, 1, *after), node)
     spread = make_node("broadcast", [spread], where, shape=flat.shape)
     found = make_node("equal", [flat, spread], where)
     if flat.dtype.kind == "f":
         number = make_node("equal", [flat, flat], where)
         found = make_node("or", [found, make_node("not", [number], where)], where)
     index_dtype = INT32 if count < 2**31 else INT64
-    index = make_node("iota", (), where, dtype=index_dtype, shape=flat.shape, axis=last[0])
+    index = make_node("iota", (), where, dtype=index_dtype, shape=flat.shape, axis=axis)
     beyond = make_constant(np.asarray(count, index_dtype), Type(index_dtype, flat.shape), where)
     chosen = make_node("where", [found, index, beyond], where)
-    first = _reduce(make_node("reduce_min", [chosen], where, axes=last), chosen)
+    first = _reduce(make_node("reduce_min", [chosen], where, axes=(axis,)), chosen)
+    first = _reshape(first, node.shape, node)
     return first if first.dtype == INT64 else make_node("cast", [first], where, dtype=INT64)
