@@ -504,6 +504,8 @@ class _Function:
         """The vector with these lanes, each of one of the vectors."""
         value = vectors[0]
         found = [lane if number == 0 else -1 for number, lane in chosen]
+        if len(vectors) == 1:
+            return self.writer.shuffle(value, value, found)
         for more, vector in enumerate(vectors[1:], 1):
             ends = [self.lanes + lane if number == more else -1 for number, lane in chosen]
             mask = [old if old >= 0 else new for old, new in zip(found, ends)]

@@ -59,6 +59,7 @@ class Scope:
     registers: dict[Node, Ref] = field(default_factory=dict)
     scratch: dict[Node, tuple[Buffer, int]] = field(default_factory=dict)
     names: int = 0
+    divides: bool = False  # whether indices have been named that may be of no use in the end
 
     def register(self, dtype: DType, hint: str = "t", lanes: int = 1, **more: Any) -> Register:
         self.names += 1
@@ -117,6 +118,7 @@ class Block:
         """Quotient and remainder of an index, as named integers (see `access.Divider`)."""
         key = (value, divisor)
         if key not in self.divided:
+            self.scope.divides = True
             whole = Index(value, INT64)
             by = Literal(np.int64(divisor), INT64)
             quotient = self.let(
@@ -125,6 +127,17 @@ class Block:
             remainder = self.let(Apply("mod", (whole, by), INT64), "m", high=divisor - 1)
             self.divided[key] = (affine(quotient.register), affine(remainder.register))
         return self.divided[key]
+
+    def _undivided(self, load: Load) -> Load:
+        """The same element; d * (i // d) + i % d is i again, where a flat index has both."""
+        flat = load.buffer.flat(load.index)
+        for (value, divisor), pair in reversed(self.divided.items()):
+            quotient, remainder = (position.terms[0][0] for position in pair)
+            step = flat.coefficient(remainder)
+            if step and flat.coefficient(quotient) == step * divisor:
+                whole = value + affine(quotient) * -divisor + affine(remainder) * -1
+                flat = flat + whole * step
+        return load if flat == load.buffer.flat(load.index) else Load(load.buffer, (flat,))
 
     # the two walks
 
@@ -168,7 +181,7 @@ class Block:
         node, index = key
         value = self.scope.stored(node, index)
         if value is not None:
-            self.known[key] = value
+            self.known[key] = self._undivided(value) if isinstance(value, Load) else value
             self.depth[key] = 0
             return []
         self.visited.append(key)

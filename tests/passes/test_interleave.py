@@ -104,6 +104,7 @@ def test_loops_along_rows_are_gone() -> None:
 
 
 GUARDED = sys.platform == "linux"
+memory_kept: list[Any] = []  # a page that must not be touched is not to be given back either
 
 
 def guarded(nbytes: int) -> tuple[Any, int]:
@@ -135,4 +136,11 @@ def test_nothing_behind_an_array_is_read(dtype: str) -> None:
             memory_kept.append(memory)
 
 
-memory_kept: list[Any] = []  # a page that must not be touched is not to be given back either
+@pytest.mark.parametrize("stride", [-8, -3, -2, 2, 3, 4, 7, 8, 9])
+def test_elements_a_few_apart(stride: int) -> None:
+    """Whole vectors, partial ones, and few elements that fill one vector exactly."""
+    for dtype in ("uint8", "float32", "int64"):
+        for count in (1, 2, 3, 5, 6, 8, 9, 11, 15, 16, 17, 31, 33, 64, 70):
+            x = GENERATOR.integers(0, 99, 1 + (count - 1) * abs(stride)).astype(dtype)
+            found = nl.jit(lambda x: x[::stride] + x.dtype.type(1))(x)
+            np.testing.assert_array_equal(found, x[::stride] + x.dtype.type(1))

@@ -150,9 +150,15 @@ def _reshape(source: Node, shape: Shape, node: Node) -> Node:
 
 def _arg_reduce(node: Node, source: Node) -> Node:
     """The least index at which the extreme value, or a NaN, stands."""
-    axes, where = node.attrs["axes"], node.where  # one axis, or all of them
-    before, after = source.shape[: axes[0]], source.shape[axes[-1] + 1 :]
-    count, axis = math.prod(source.shape[axes[0] : axes[-1] + 1]), axes[0]
+    axes, where = node.attrs["axes"], node.where
+    rank = len(source.shape)
+    start, stop = (axes[0], axes[-1] + 1) if axes else (rank, rank)
+    if stop - start > len(axes):  # they do not lie side by side
+        kept = [axis for axis in range(rank) if axis not in axes]
+        source = make_node("transpose", [source], where, axes=(*kept, *axes))
+        start, stop = len(kept), rank
+    before, after = source.shape[:start], source.shape[stop:]
+    count, axis = math.prod(source.shape[start:stop]), start
     flat = _reshape(source, (*before, count, *after), node)
     if flat.dtype.kind == "b":
         flat = make_node("cast", [flat], where, dtype=np.dtype("uint8"))
