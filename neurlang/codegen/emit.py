@@ -14,22 +14,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from neurlang.codegen.addresses import Addresses, Term
-from neurlang.codegen.scalar import constant_value, emit_op, memory_type
+from neurlang.codegen.accesses import Accesses, Place
+from neurlang.codegen.scalar import constant_value, emit_op
 from neurlang.codegen.writer import (
     BITS,
     Module,
     Value,
-    Writer,
     constant,
     constant_vector,
-    vector_type,
 )
 from neurlang.ir.loops import (
     Affine,
     Alloc,
     Apply,
-    Buffer,
     Check,
     Expression,
     Fold,
@@ -46,7 +43,6 @@ from neurlang.ir.loops import (
     Store,
     Transpose,
     Update,
-    Var,
     accesses,
     updated_in,
 )
@@ -59,7 +55,6 @@ OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 RAISED = (1 << 31) - 1  # a library step raised a Python exception
 STOPPED = RAISED - 1  # a signal's handler did, and the exception is the thread's
 SMALLEST_REGISTER = 128  # bits of a vector
-Place = tuple[Register, tuple[int, ...]]
 
 
 class Stage(NamedTuple):
@@ -105,23 +100,13 @@ class _Shared:
         return Stage(name, -(-loop.stop // loop.grain))
 
 
-class _Function:
+class _Function(Accesses):
     """One function: the kernel itself, or the body of one of its parallel loops."""
 
     def __init__(self, shared: _Shared, signature: str, worker: Value | None) -> None:
+        super().__init__(shared.module, signature)
         self.shared = shared
-        self.writer = Writer(shared.module, signature)
         self.worker = worker
-        self.vars: dict[Var, Value | int] = {}
-        self.ahead: dict[Var, int] = {}  # what an unrolled copy adds to its loop's variable
-        self.registers: dict[Place, Value] = {}
-        self.pointers: dict[Buffer, Value] = {}
-        self.lane: Var | None = None
-        self.lanes = 1
-        self.mask: Value | None = None
-        self.active: int | None = None  # how many lanes are, where that is known
-        self.streams = False  # whether it has nontemporal stores
-        self.addresses = Addresses(self.writer, self.pointers)
         self._load_pointers()
 
     def _load_pointers(self) -> None:
@@ -170,9 +155,9 @@ class _Function:
                 case Update(register, op, value, index):
                     self._update(register, op, value, index)
                 case Store():
-                    self._store(statement)
+                    self.store(statement, self._stored(statement))
                 case Prefetch(buffer, index):
-                    self._prefetch(buffer, index)
+                    self.prefetch(buffer, index)
                 case Transpose(register):
                     self._transpose(register)
                 case Check(condition, code):
@@ -184,7 +169,7 @@ class _Function:
 
     def _set(self, register: Register, index: tuple[Affine, ...], value: Value) -> None:
         place = self._place(register, index)
-        value = self._widened(value, register.lanes)
+        value = self.widened(value, register.lanes)
         old = self.registers.get(place)
         if self.mask is not None and old is not None and old.lanes > 1:
             value = self.writer.select(self.mask, value, old)
@@ -195,13 +180,13 @@ class _Function:
     ) -> None:
         old = self.registers[self._place(register, index)]
         dtype = register.dtype
-        new = self._widened(self._value(value), register.lanes)
+        new = self.widened(self._value(value), register.lanes)
         self._set(register, index, emit_op(self.writer, op, [old, new], dtype, dtype))
 
     def _place(self, register: Register, index: tuple[Affine, ...]) -> Place:
         numbers = []
         for position in index:
-            value = self._affine(position)
+            value = self.affine(position)
             assert isinstance(value, int), f"{register} is indexed by what is not unrolled"
             numbers.append(value)
         return register, tuple(numbers)
@@ -223,14 +208,11 @@ class _Function:
         for r, row in enumerate(rows):
             self.registers[(register, (r,))] = row
 
-    def _widened(self, value: Value, lanes: int) -> Value:
-        return self.writer.splat(value, lanes) if value.lanes == 1 else value
-
     def _check(self, condition: Value, code: int) -> None:
         writer = self.writer
         if self.mask is not None:
             idle = writer.xor(self.mask, constant(1, self.mask.type))
-            condition = writer.or_(self._widened(condition, self.lanes), idle)
+            condition = writer.or_(self.widened(condition, self.lanes), idle)
         if condition.lanes > 1:
             name = f"llvm.vector.reduce.and.v{condition.lanes}i1"
             condition = writer.call(name, "i1", [condition])
@@ -366,152 +348,7 @@ class _Function:
         writer.ret()
         writer.start_block(go_on)
 
-    # indices and memory
-
-    def _affine(self, index: Affine) -> Value | int:
-        """An index as a number or an i64; the lane variable counts as its first lane."""
-        number = index.constant
-        total: Value | None = None
-        for atom, coefficient in index.terms:
-            value: Value | int
-            if isinstance(atom, Var):
-                value = self.vars[atom]
-                number += self.ahead.get(atom, 0) * coefficient
-            else:
-                value = self._index_register(atom)
-            if isinstance(value, int):
-                number += value * coefficient
-                continue
-            if coefficient != 1:
-                value = self.writer.mul(value, constant(coefficient, value.type))
-            if total is not None and total.lanes != value.lanes:
-                lanes = max(total.lanes, value.lanes)
-                total, value = self._widened(total, lanes), self._widened(value, lanes)
-            total = value if total is None else self.writer.add(total, value)
-        if total is None:
-            return number
-        return self.writer.add(total, constant(number, total.type)) if number else total
-
-    def _stride(self, flat: Affine) -> int | None:
-        """Elements between neighbouring lanes; None where the lanes' indices are data."""
-        if any(isinstance(atom, Register) and self._is_data(atom) for atom, _ in flat.terms):
-            return None
-        return flat.coefficient(self.lane) if self.lane is not None else 0
-
-    def _address(self, buffer: Buffer, flat: Affine) -> Value:
-        """Where an element lies."""
-        number = flat.constant
-        terms = []
-        for atom, coefficient in flat.terms:
-            if isinstance(atom, Register):
-                terms.append(Term(None, self._index_register(atom), coefficient))
-                continue
-            value = self.vars[atom]
-            number += self.ahead.get(atom, 0) * coefficient
-            if isinstance(value, int):
-                number += value * coefficient
-            else:
-                terms.append(Term(atom, value, coefficient))
-        base = self.addresses.base(buffer, terms)
-        return self.writer.offset(base, number, memory_type(buffer.dtype)) if number else base
-
-    def _addresses(self, buffer: Buffer, flat: Affine, stride: int | None) -> Value:
-        """A vector of addresses, one a lane: the one that all share, and what differs."""
-        terms = [(a, n) for a, n in flat.terms if isinstance(a, Register) and self._is_data(a)]
-        shared = Affine(flat.constant, tuple(term for term in flat.terms if term not in terms))
-        step = flat.coefficient(self.lane) if self.lane is not None else 0
-        steps = [lane * step for lane in range(self.lanes)]
-        differs = Affine(0, tuple(terms))
-        low, high = differs.low + min(steps), differs.high + max(steps)
-        registers = [self.registers[(register, ())] for register, _ in terms]
-        narrow = -(1 << 31) <= low and high < 1 << 31 and all(r.scalar == "i32" for r in registers)
-        scalar = "i32" if narrow else "i64"
-        index = constant_vector(steps, scalar) if step else None
-        for value, (_, coefficient) in zip(registers, terms):
-            value = self.writer.sext(value, scalar)
-            if coefficient != 1:
-                value = self.writer.mul(value, constant(coefficient, value.type))
-            index = value if index is None else self.writer.add(index, value)
-        assert index is not None
-        base = self._address(buffer, shared)
-        element = memory_type(buffer.dtype)
-        type = vector_type("ptr", self.lanes)
-        return self.writer.value(f"getelementptr {element}, {base}, {index}", type)
-
-    def _is_data(self, register: Register) -> bool:
-        """Whether the lanes have indices of their own in a register."""
-        return self.registers[(register, ())].lanes > 1
-
-    def _index_register(self, register: Register) -> Value:
-        """A register as a part of an address."""
-        return self.writer.sext(self.registers[(register, ())], "i64")
-
-    def _reversed(self, value: Value) -> Value:
-        return self.writer.shuffle(value, value, list(range(self.lanes - 1, -1, -1)))
-
-    def _load(self, load: Load) -> Value:
-        flat = load.buffer.flat(load.index)
-        stride = self._stride(flat)
-        element = memory_type(load.buffer.dtype)
-        writer = self.writer
-        if stride == 0:
-            value = writer.load(self._address(load.buffer, flat), element)
-        elif stride is not None and self.active == 1:
-            nothing = Value("zeroinitializer", vector_type(element, self.lanes))
-            single = writer.load(self._address(load.buffer, flat), element)
-            value = writer.insert(nothing, single, 0)
-        elif stride in (1, -1):
-            type = vector_type(element, self.lanes)
-            start = flat if stride == 1 else flat + (1 - self.lanes)
-            pointer = self._address(load.buffer, start)
-            mask = self.mask
-            if mask is not None and stride == -1:
-                mask = self._reversed(mask)
-            if mask is None:
-                value = writer.load(pointer, type)
-            else:
-                value = writer.masked_load(pointer, type, mask)
-            if stride == -1:
-                value = self._reversed(value)
-        elif stride is not None and self.active and abs(stride) <= LONGEST_ROW:
-            value = self._picked(load.buffer, flat, stride, self.active)
-        else:
-            value = self._gather(load, flat, stride)
-        return self._from_memory(value, load.buffer.dtype)
-
-    def _picked(self, buffer: Buffer, flat: Affine, stride: int, count: int) -> Value:
-        """Some elements that lie a few apart, picked from vectors of all that lies there.
-
-        The last vector ends with the last of the elements: nothing behind it is read.
-        """
-        writer, lanes = self.writer, self.lanes
-        type = vector_type(memory_type(buffer.dtype), lanes)
-        places = [lane * abs(stride) for lane in range(count)]
-        size = places[-1] + 1
-        if stride < 0:
-            flat, places = flat + -places[-1], places[::-1]
-        places += [places[0]] * (lanes - count)
-        if size < lanes:
-            mask = constant_vector([lane < size for lane in range(lanes)], "i1")
-            whole = writer.masked_load(self._address(buffer, flat), type, mask)
-            return writer.shuffle(whole, whole, places)
-        starts = [*range(0, size - lanes, lanes), size - lanes]
-        vectors = [writer.load(self._address(buffer, flat + start), type) for start in starts]
-        numbers = [min(place // lanes, len(starts) - 1) for place in places]
-        return self._mixed(vectors, [(n, p - starts[n]) for n, p in zip(numbers, places)])
-
-    def _mixed(self, vectors: Sequence[Value], chosen: Sequence[tuple[int, int]]) -> Value:
-        """The vector with these lanes, each of one of the vectors."""
-        value = vectors[0]
-        found = [lane if number == 0 else -1 for number, lane in chosen]
-        if len(vectors) == 1:
-            return self.writer.shuffle(value, value, found)
-        for more, vector in enumerate(vectors[1:], 1):
-            ends = [self.lanes + lane if number == more else -1 for number, lane in chosen]
-            mask = [old if old >= 0 else new for old, new in zip(found, ends)]
-            value = self.writer.shuffle(value, vector, mask)
-            found = [lane if at >= 0 else -1 for lane, at in enumerate(mask)]
-        return value
+    # stores
 
     def _rows(self, statements: Sequence[Statement]) -> dict[int, list[Store]]:
         """Stores of a vector loop that fill rows, by their places: all are stored at the last."""
@@ -523,95 +360,13 @@ class _Function:
         return rows
 
     def _store_row(self, stores: Sequence[Store]) -> None:
-        """Elements of rows, one vector for each place in a row, as vectors of whole rows."""
-        lanes, length = self.lanes, len(stores)
-        values = [self._widened(self._stored(store), lanes) for store in stores]
-        assert self.active is not None
-        size = self.active * length
-        for start in range(0, size, lanes):
-            elements = range(start, start + lanes)
-            value = self._mixed(values, [(e % length, e // length) for e in elements])
-            flat = stores[0].buffer.flat(stores[0].index)
-            pointer = self._address(stores[0].buffer, flat + start)
-            if start + lanes <= size:
-                self.writer.store(value, pointer)
-            else:
-                mask = constant_vector([element < size for element in elements], "i1")
-                self.writer.masked_store(value, pointer, mask)
+        if stores:
+            self.store_row(stores[0], [self._stored(store) for store in stores])
 
     def _stored(self, store: Store) -> Value:
         """What is stored, as it lies in memory."""
         value = self._value(store.value)
         return self.writer.zext(value, "i8") if store.buffer.dtype == BOOL else value
-
-    def _prefetch(self, buffer: Buffer, index: Sequence[Affine]) -> None:
-        """Ask for a line, to be read, into all caches."""
-        address = self._address(buffer, buffer.flat(index))
-        hints = (constant(number, "i32") for number in (0, 3, 1))
-        self.writer.call_void("llvm.prefetch.p0", [address, *hints])
-
-    def _gather(self, load: Load, flat: Affine, stride: int | None) -> Value:
-        element = memory_type(load.buffer.dtype)
-        type = vector_type(element, self.lanes)
-        pointers = self._addresses(load.buffer, flat, stride)
-        mask = self.mask or constant(True, vector_type("i1", self.lanes))
-        name = f"llvm.masked.gather.v{self.lanes}{_mangled(element)}.v{self.lanes}p0"
-        zero = Value("zeroinitializer", type)
-        size = load.buffer.dtype.itemsize
-        self.writer.module.declare(name, type, (pointers.type, mask.type, type))
-        text = f"call {type} @{name}({pointers.type} align {size} {pointers.text}, {mask}, {zero})"
-        return self.writer.value(text, type)
-
-    def _from_memory(self, value: Value, dtype: DType) -> Value:
-        if dtype != BOOL:
-            return value
-        return self.writer.icmp("ne", value, constant(0, value.type))
-
-    def _store(self, store: Store) -> None:
-        buffer = store.buffer
-        flat = buffer.flat(store.index)
-        value = self._stored(store)
-        stride = self._stride(flat)
-        if stride == 0:
-            self.writer.store(value, self._address(buffer, flat))
-            return
-        value = self._widened(value, self.lanes)
-        if stride is not None and self.active == 1:
-            # not masked: LLVM 22 for x86 stores the whole of a narrowed lane under such a mask
-            self.writer.store(self.writer.extract(value, 0), self._address(buffer, flat))
-            return
-        if stride in (1, -1):
-            start = flat if stride == 1 else flat + (1 - self.lanes)
-            pointer = self._address(buffer, start)
-            mask = self.mask
-            if stride == -1:
-                value = self._reversed(value)
-                mask = None if mask is None else self._reversed(mask)
-            if store.nontemporal:
-                self._stream(value, pointer)
-            elif mask is None:
-                self.writer.store(value, pointer)
-            else:
-                self.writer.masked_store(value, pointer, mask)
-            return
-        self._scatter(buffer, flat, stride, value)
-
-    def _stream(self, value: Value, pointer: Value) -> None:
-        """Past the caches: other threads see such stores in order only after a fence."""
-        size = value.lanes * BITS[value.scalar] // 8
-        self.writer.store(
-            value, pointer, size, f", !nontemporal {self.shared.module.nontemporal()}"
-        )
-        self.streams = True
-
-    def _scatter(self, buffer: Buffer, flat: Affine, stride: int | None, value: Value) -> None:
-        pointers = self._addresses(buffer, flat, stride)
-        mask = self.mask or constant(True, vector_type("i1", self.lanes))
-        name = f"llvm.masked.scatter.v{self.lanes}{_mangled(value.scalar)}.v{self.lanes}p0"
-        self.writer.module.declare(name, "void", (value.type, pointers.type, mask.type))
-        size = buffer.dtype.itemsize
-        place = f"{pointers.type} align {size} {pointers.text}"
-        self.writer.line(f"call void @{name}({value}, {place}, {mask})")
 
     # expressions
 
@@ -622,7 +377,7 @@ class _Function:
             case Ref(register=register, index=index):
                 return self.registers[self._place(register, index)]
             case Load():
-                return self._load(expression)
+                return self.load(expression)
             case Index(value=value):
                 return self._index(value)
             case Fold(op=op, register=register):
@@ -632,14 +387,14 @@ class _Function:
         raise AssertionError(expression)
 
     def _index(self, index: Affine) -> Value:
-        value = self._affine(index)
+        value = self.affine(index)
         if isinstance(value, int):
             value = constant(value, "i64")
         step = index.coefficient(self.lane) if self.lane is not None else 0
         if not step:
             return value
         steps = constant_vector([k * step for k in range(self.lanes)], "i64")
-        return self.writer.add(self._widened(value, self.lanes), steps)
+        return self.writer.add(self.widened(value, self.lanes), steps)
 
     def _apply(self, op: str, args: Sequence[Expression], dtype: DType) -> Value:
         values = [self._value(arg) for arg in args]
@@ -647,7 +402,7 @@ class _Function:
         values = [
             constant_value(arg.value, arg.dtype, lanes)
             if isinstance(arg, Literal)
-            else self._widened(value, lanes)
+            else self.widened(value, lanes)
             for arg, value in zip(args, values)
         ]
         source = args[-1].dtype
@@ -669,7 +424,3 @@ class _Function:
                 high = writer.shuffle(value, value, [*range(halves, 2 * halves), *rest])
             value = emit_op(writer, op, [low, high], dtype, dtype)
         return writer.extract(value, 0)
-
-
-def _mangled(element: str) -> str:
-    return {"float": "f32", "double": "f64"}.get(element, element)
