@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
-    Affine,
     Buffer,
     For,
     Kernel,
@@ -63,13 +62,14 @@ def _only_reads(loop: For) -> bool:
 
 def _ahead(loop: For, large: set[Buffer]) -> list[Statement]:
     """A statement for each large operand that is read in order."""
-    found: dict[tuple[Buffer, Affine], Statement] = {}
+    found: dict[object, Statement] = {}
     for load in loads_in(loop.body):
         if load.buffer in large and _is_contiguous(load, loop.var):
             distance = choose.PREFETCH_BYTES // load.dtype.itemsize
             *outer, last = load.index
-            key = load.buffer, load.buffer.flat(load.index)
-            found[key] = Prefetch(load.buffer, (*outer, last + distance))
+            flat = load.buffer.flat(load.index)
+            place = load.buffer, flat.constant, frozenset(flat.terms)
+            found[place] = Prefetch(load.buffer, (*outer, last + distance))
     return list(found.values())
 
 
