@@ -280,6 +280,52 @@ workload(
 workload("life_1024", life, integers(0, 2, 1024, 1024, dtype="int8"))
 
 
+# rows of few elements, and arrays in other shapes
+
+
+def batch_norm(xp: Any, x: Any) -> Any:
+    total, squares = xp.sum(x, axis=(0, 2, 3)), xp.sum(x * x, axis=(0, 2, 3))
+    count = x.shape[0] * x.shape[2] * x.shape[3]
+    mean = total / count
+    scale = 1.0 / xp.sqrt(squares / count - mean * mean + 1e-5)
+    return (x - mean[None, :, None, None]) * scale[None, :, None, None]
+
+
+def kronecker(xp: Any, a: Any, b: Any) -> Any:
+    (m, n), (k, j) = a.shape, b.shape
+    return xp.reshape(a[:, None, :, None] * b[None, :, None, :], (m * k, n * j))
+
+
+def rotate_pairs(xp: Any, x: Any, cosine: Any, sine: Any) -> Any:
+    a, b = x[:, 0::2], x[:, 1::2]
+    pairs = xp.stack([a * cosine - b * sine, a * sine + b * cosine], 2)
+    return xp.reshape(pairs, x.shape)
+
+
+def similarity(xp: Any, a: Any, b: Any) -> Any:
+    rows = (x / xp.sqrt(xp.sum(x * x, axis=1))[:, None] for x in (a, b))
+    first, second = rows
+    return first @ second.T
+
+
+def block_maxima(xp: Any, x: Any) -> Any:
+    blocks = xp.reshape(x, (*x.shape[:2], x.shape[2] // 2, 2, x.shape[3] // 2, 2))
+    return xp.max(xp.max(blocks, axis=5), axis=3)
+
+
+workload("norm_of_3", lambda xp, x: xp.sqrt(xp.sum(x * x, axis=1)), normal(300_000, 3))
+workload("softmax_of_8", softmax, normal(50_000, 8))
+workload("maxima_2x2", block_maxima, normal(16, 32, 64, 64))
+workload("batch_norm", batch_norm, normal(16, 32, 32, 32))
+workload("argmax_columns", lambda xp, x: xp.argmax(x, axis=0), normal(1000, 1000))
+workload("planes_pixels", lambda xp, x: xp.permute_dims(x, (1, 2, 0)) * 2.0, normal(3, 512, 512))
+workload("every_other", lambda xp, x: x[::2, ::2] + x[1::2, 1::2], normal(2000, 2000))
+workload("rotary", rotate_pairs, normal(2048, 64), *[normal(2048, 32)] * 2)
+workload("kronecker", kronecker, normal(40, 40), normal(30, 30))
+workload("similarity", similarity, normal(500, 128), normal(600, 128))
+workload("cubes", lambda xp, x: x**3 + 0.5 * x, normal(MILLION))
+
+
 # products
 
 
