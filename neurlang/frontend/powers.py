@@ -9,11 +9,9 @@ import numpy as np
 from neurlang.errors import DomainError
 from neurlang.frontend.array import Array, Operand, apply, as_operand, cast
 from neurlang.frontend.dispatch import SAME_KIND, like, prepare
-from neurlang.ir.types import FLOAT32, FLOAT64, INT64
+from neurlang.ir.types import FLOAT64, INT64
 
 LARGEST_UNROLLED_POWER = 64  # by 11 products at most
-LARGEST_EXACT_POWER = 8  # of float32 as products of float64: what overflows there is inf here
-EXACT_POWERS = {*range(-LARGEST_EXACT_POWER, -1), *range(3, LARGEST_EXACT_POWER + 1)}
 
 
 def square_of(x: Array) -> Array:
@@ -40,8 +38,7 @@ def power(x1: Operand, x2: Operand, /, *, dtype: Any = None, casting: str = SAME
     """x1 to the power of x2, elementwise; integers wrap.
 
     The operands broadcast together; the result has NumPy's dtype (`dtype`, where given, is the one
-    computed in). A single exponent of -1, 0.5 or 2 is a quotient, a root, a product, as in NumPy;
-    other integers from -8 to 8 of float32 are products of float64: at most 0.5001 ULP.
+    computed in). A single exponent of -1, 0.5 or 2 is a quotient, a root, a product, as in NumPy.
     DomainError, a ValueError, for integers to a negative power, when that is a constant or when the
     program runs; ShapeError, DTypeError.
     """
@@ -57,8 +54,6 @@ def power(x1: Operand, x2: Operand, /, *, dtype: Any = None, casting: str = SAME
             return reciprocal_of(base)
         case 0.5:
             return apply("sqrt", base)
-        case int(value) | float(value) if base.dtype == FLOAT32 and value in EXACT_POWERS:
-            return _through_doubles(base, int(value))
         case _:
             return apply("pow", base, exponent)
 
@@ -74,17 +69,7 @@ def _integer_power(base: Array, exponent: Array, known: Any) -> Array:
         return apply("pow", base, exponent)
     if known.size != 1 or known.item() > LARGEST_UNROLLED_POWER:
         return _unchecked_power(base, exponent)
-    return _product(base, int(known.item()))
-
-
-def _through_doubles(x: Array, exponent: int) -> Array:
-    """At most three products and a quotient of float64, each good to 2**-53, are rounded once."""
-    whole = _product(cast(x, FLOAT64), abs(exponent))
-    return cast(reciprocal_of(whole) if exponent < 0 else whole, FLOAT32)
-
-
-def _product(base: Array, constant: int) -> Array:
-    """base**constant by squaring."""
+    constant = int(known.item())
     result: Array | None = None
     while constant:
         if constant & 1:
