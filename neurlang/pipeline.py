@@ -49,7 +49,7 @@ from neurlang.runtime.garbage import collector_paused
 from neurlang.runtime.memory import available
 
 STAGES = ("trace", "graph", "loops", "llvm", "asm")
-SECTIONS_VERSION = "5"  # of what store_code writes: entries of another version are not found
+SECTIONS_VERSION = "6"  # of what store_code writes: entries of another version are not found
 
 
 @dataclass(frozen=True)

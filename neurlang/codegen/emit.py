@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from neurlang.codegen.accesses import Accesses, Place
+from neurlang.codegen.mathlib.short_power import emit_short_power
 from neurlang.codegen.scalar import constant_value, emit_op
 from neurlang.codegen.writer import (
     BITS,
@@ -44,6 +45,7 @@ from neurlang.ir.loops import (
     Transpose,
     Update,
     accesses,
+    short_exponent,
     updated_in,
 )
 from neurlang.ir.rows import LONGEST_ROW, filled_rows
@@ -383,6 +385,9 @@ class _Function(Accesses):
             case Fold(op=op, register=register):
                 return self._fold(op, self._value(register), register.dtype)
             case Apply(op=op, args=args, dtype=dtype):
+                exponent = short_exponent(expression)
+                if exponent is not None:
+                    return emit_short_power(self.writer, self._value(args[0]), exponent)
                 return self._apply(op, args, dtype)
         raise AssertionError(expression)
 

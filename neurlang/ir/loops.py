@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from neurlang.ir.ops import SHORT_EXPONENTS
 from neurlang.ir.types import SHORT, DType, Shape
 
 
@@ -230,6 +231,14 @@ class Apply:
     op: str
     args: tuple[Expression, ...]
     dtype: DType
+
+
+def short_exponent(expression: Expression) -> int | None:
+    """The exponent of a power of floats that is written as products; None for all else."""
+    match expression:
+        case Apply("pow", (_, Literal(value=value, dtype=dtype)), _) if dtype.kind == "f":
+            return int(value) if float(value) in SHORT_EXPONENTS else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)

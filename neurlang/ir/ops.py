@@ -255,4 +255,5 @@ OPS: dict[str, Op] = {
 # Views that show every element of theirs where it lies: the index says where.
 PURE_VIEWS = ("transpose", "broadcast", "slice", "window", "reshape")
 CUMULATIVE = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
+SHORT_EXPONENTS = frozenset({*range(-8, -1), *range(3, 9)})  # constant: products are cheaper
 SCATTER_MODES = ("set", "add", "mul", "max", "min")

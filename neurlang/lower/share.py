@@ -20,7 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.ir.loops import Buffer, Expression, For, Kernel, Literal, Load, Register, Var, affine
+from neurlang.ir.loops import (
+    Apply,
+    Buffer,
+    Expression,
+    For,
+    Kernel,
+    Literal,
+    Load,
+    Register,
+    Var,
+    affine,
+    short_exponent,
+)
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.steps import Repeat, Step
 from neurlang.ir.types import SHORT, DType
@@ -139,6 +151,9 @@ class _Form:
         if kind is Literal and _is_number(value):
             self.numbers.append(value.value)
             return value.dtype
+        exponent = short_exponent(value)
+        if exponent is not None:
+            return "pow", exponent, self.of(value.args[0])
         names = _field_names(kind)
         if names is None:
             if isinstance(value, np.generic):
@@ -161,6 +176,9 @@ class _WithLoads(Rewriter):
             found = self.loads.get(self.position, expression)
             self.position += 1
             return found
+        if isinstance(expression, Apply) and short_exponent(expression) is not None:
+            base, exponent = expression.args
+            return replace(expression, args=(self.expression(base), exponent))
         return super().expression(expression)
 
 
