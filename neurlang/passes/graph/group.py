@@ -88,10 +88,6 @@ def group(graph: Graph, fuse: bool = True) -> Plan:
 def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
     """Outputs, reductions, contractions, and what they and gathers must read from memory."""
     anchors = {node for node in graph.outputs if node.op != "param"}
-    # an output that is another shape of what is computed: that is stored in its place, in loops
-    # over the axes that it was computed along
-    computed = (below_reshapes(node) for node in graph.outputs)
-    anchors |= {node for node in computed if node.kind != "leaf"}
     for node in graph.nodes:
         kind = node.kind
         if kind == "leaf":
@@ -236,7 +232,23 @@ class _Grouping:
         else:
             _, self.outer_index = loop_vars(node.shape, "o")
             start = [(node, self.outer_index)]
-        return self._demand(start, node)
+        reached = self._demand(start, node)
+        if node.op == "reshape" and self.divider.made:
+            self._prefer_source(node)
+        return reached
+
+    def _prefer_source(self, node: Node) -> None:
+        """What is computed along other axes than it has had better be stored along those, where
+        fewer indices are divided then: as an output it takes no step to be of another shape."""
+        source = below_reshapes(node)
+        if source in self.anchors or source.kind == "leaf":
+            return
+        visited, divider = self.visited, self.divider
+        _, index = loop_vars(source.shape, "o")
+        self._demand([(source, index)], source)
+        if len(self.divider.made) < len(divider.made):
+            self.more.add(source)
+        self.visited, self.divider = visited, divider
 
     def _reached_by_operands(self, node: Node) -> dict[Node, set[Indices]]:
         """The same for a kernel of its own; what a product reads must have an affine index."""
