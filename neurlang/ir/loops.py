@@ -540,6 +540,20 @@ def needed(lets: Sequence[Statement], used: set[Register]) -> list[Let]:
     return found[::-1]
 
 
+def without_unused(body: Sequence[Statement], used: set[Register] | None = None) -> list[Statement]:
+    """Statements but for names that nothing after them uses; `used` grows by what they use."""
+    used = set() if used is None else used
+    kept: list[Statement] = []
+    for statement in reversed(body):
+        if isinstance(statement, Let) and statement.register not in used:
+            continue
+        if isinstance(statement, For):
+            statement = replace(statement, body=tuple(without_unused(statement.body, used)))
+        used |= registers_in([statement])
+        kept.append(statement)
+    return kept[::-1]
+
+
 def updated_in(body: Sequence[Statement]) -> dict[Register, str]:
     """The registers that statements update, and with which op."""
     return {s.register: s.op for s in walk(body) if isinstance(s, Update)}

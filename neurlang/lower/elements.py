@@ -130,14 +130,14 @@ class Block:
 
     def _undivided(self, load: Load) -> Load:
         """The same element; d * (i // d) + i % d is i again, where a flat index has both."""
-        flat = load.buffer.flat(load.index)
+        flat = found = load.buffer.flat(load.index)
         for (value, divisor), pair in reversed(self.divided.items()):
             quotient, remainder = (position.terms[0][0] for position in pair)
             step = flat.coefficient(remainder)
             if step and flat.coefficient(quotient) == step * divisor:
                 whole = value + affine(quotient) * -divisor + affine(remainder) * -1
                 flat = flat + whole * step
-        return load if flat == load.buffer.flat(load.index) else Load(load.buffer, (flat,))
+        return load if flat is found else Load(load.buffer, (flat,))
 
     # the two walks
 

@@ -11,15 +11,12 @@ from neurlang.ir.graph import Graph, Node
 from neurlang.ir.loops import (
     Alloc,
     Buffer,
-    For,
     Kernel,
-    Let,
-    Register,
     Statement,
     Store,
     expressions_of,
-    registers_in,
     walk,
+    without_unused,
 )
 from neurlang.ir.loops import Load as LoadElement
 from neurlang.ir.loops import parts as parts_of
@@ -263,7 +260,7 @@ def _kernel(
 ) -> Kernel:
     """A kernel whose signature lists what its body reads and writes."""
     if scope.divides:
-        body = _without_unused(body, set())
+        body = without_unused(body)
     scratch = {s.buffer for s in walk(body) if isinstance(s, Alloc)}
     written = {s.buffer: None for s in walk(body) if isinstance(s, Store)}
     read: dict[Buffer, None] = {}
@@ -275,19 +272,6 @@ def _kernel(
     outputs = tuple(buffer for buffer in written if buffer not in scratch)
     inputs = tuple(buffer for buffer in read if buffer not in scratch and buffer not in written)
     return Kernel(name, inputs, outputs, tuple(body), notes, schedule)
-
-
-def _without_unused(body: Sequence[Statement], used: set[Register]) -> list[Statement]:
-    """Statements but for names that nothing after them uses; `used` are those that are."""
-    kept: list[Statement] = []
-    for statement in reversed(body):
-        if isinstance(statement, Let) and statement.register not in used:
-            continue
-        if isinstance(statement, For):
-            statement = replace(statement, body=tuple(_without_unused(statement.body, used)))
-        used |= registers_in([statement])
-        kept.append(statement)
-    return kept[::-1]
 
 
 def _with_final(steps: Sequence[Step], results: set[Buffer]) -> list[Step]:

@@ -12,7 +12,23 @@ import numpy as np
 import pytest
 
 import neurlang as nl
-from neurlang.ir.loops import For, Kernel, walk
+from neurlang.ir.loops import (
+    Buffer,
+    For,
+    Kernel,
+    Let,
+    Literal,
+    Load,
+    Ref,
+    Register,
+    Store,
+    Update,
+    Var,
+    affine,
+    walk,
+)
+from neurlang.ir.types import FLOAT32
+from neurlang.passes.loops.interleave import interleave
 
 GENERATOR = np.random.default_rng(0)
 DTYPES = ("float32", "float64", "int8", "uint8", "int16", "int64", "bool")
@@ -101,6 +117,21 @@ def test_loops_along_rows_are_gone() -> None:
         loops = loops_of(function, x, y)
         assert loops and all(loop.stop - loop.start > 3 for loop in loops)
     assert any(loop.trips > 8 for loop in loops_of(lambda x, y: x.cumsum(axis=1), x, y))
+
+
+def test_a_sum_is_whole_before_it_is_used() -> None:
+    """A loop that carries a sum is not joined to one over the same range that stores rows."""
+    x, out = Buffer("x", FLOAT32, (40,)), Buffer("out", FLOAT32, (40, 2))
+    total, r, i = Register("total", FLOAT32), Var("r", 0, 39), Var("i", 0, 39)
+    body = (
+        Let(total, Literal(np.float32(0), FLOAT32)),
+        For(r, 0, 40, 1, "serial", (Update(total, "add", Load(x, (affine(r),))),)),
+        For(i, 0, 40, 1, "serial", (Store(out, (affine(i), affine(0)), Ref(total)),)),
+        For(i, 0, 40, 1, "serial", (Store(out, (affine(i), affine(1)), Ref(total)),)),
+    )
+    _, adding, storing = interleave(Kernel("k", (x,), (out,), body)).body
+    assert adding == body[1]
+    assert isinstance(storing, For) and len(storing.body) == 2
 
 
 GUARDED = sys.platform == "linux"

@@ -75,11 +75,9 @@ def _as_one(first: Statement, second: Statement) -> For | None:
     if shape[0] != shape[1] or first.kind != "serial":
         return None
     body = Rewriter({second.var: affine(first.var)}).body(second.body)
-    rows = _rows_stored(first) | _rows_stored(replace(first, body=body))
-    if len(rows) == 1 and None not in rows:
-        stored = {buffer for buffer, _ in accesses(body)} - {load.buffer for load in loads_in(body)}
-        apart = not any(load.buffer in stored for load in loads_in(first.body))
-        return replace(first, body=(*first.body, *body)) if apart else None
+    rows = _rows_stored(first)
+    if len(rows) == 1 and None not in rows and rows == _rows_stored(replace(first, body=body)):
+        return replace(first, body=(*first.body, *body))
     if len(first.body) == len(body) == 1:
         inner = _as_one(first.body[0], body[0])
         return None if inner is None else replace(first, body=(inner,))
@@ -87,8 +85,10 @@ def _as_one(first: Statement, second: Statement) -> For | None:
 
 
 def _rows_stored(loop: For) -> set[tuple[Buffer, int] | None]:
-    """The buffers whose rows a loop stores to, and how long those are; None for other stores."""
-    rows: set[tuple[Buffer, int] | None] = set()
+    """The buffers whose rows a loop stores to, and how long those are; None for other stores, and
+    for what it carries from one iteration to the next."""
+    carried = updated_in(loop.body).keys() - defined_in(loop.body)
+    rows: set[tuple[Buffer, int] | None] = {None} if carried else set()
     for statement in walk(loop.body):
         if isinstance(statement, Store):
             stride = row_stride(statement, loop.var)

@@ -16,7 +16,6 @@ from neurlang.ir.loops import (
     Kernel,
     Let,
     Load,
-    Register,
     Statement,
     Var,
     affine,
@@ -26,6 +25,7 @@ from neurlang.ir.loops import (
     registers_in,
     stores_apart,
     updated_in,
+    without_unused,
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
@@ -49,7 +49,7 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
         if isinstance(statement, Let):
             lets.append(statement)
         body.append(statement)
-    return kernel.with_body(_without_unused(body))
+    return kernel.with_body(without_unused(body))
 
 
 def _is_worth_it(loop: For) -> bool:
@@ -75,18 +75,6 @@ def _with_own(loop: Statement, lets: Sequence[Let]) -> Statement:
     if not isinstance(loop, For) or loop.kind != "parallel":
         return loop
     return replace(loop, body=Rewriter({}).body([*lets, *loop.body]))
-
-
-def _without_unused(body: Sequence[Statement]) -> list[Statement]:
-    """Statements but for names at the top that no thread shares and nothing else uses."""
-    kept: list[Statement] = []
-    used: set[Register] = set()
-    for statement in reversed(body):
-        if isinstance(statement, Let) and statement.register not in used:
-            continue
-        used |= registers_in([statement])
-        kept.append(statement)
-    return kept[::-1]
 
 
 def _parallel(loop: For, tile: int) -> list[Statement]:
