@@ -20,6 +20,8 @@ REDUCTIONS: dict[str, Callable[[Any], Any]] = {
     "var": lambda x: x.var(axis=0),
     "normalized": lambda x: (x - x.mean(axis=0)) / (x.std(axis=0) + 1),
     "argmin": lambda x: x.argmin(axis=0),
+    "argmax": lambda x: x.argmax(axis=0),
+    "log of a sum": lambda x: np.log(np.exp(x * 0.01 - (x * 0.01).max(axis=0)).sum(axis=0)),
     "of two": lambda x: (x * 2 + 1).sum(axis=0) + x.max(axis=0),
     "exponentials": lambda x: np.exp(x * 0.001).sum(axis=0),
 }
@@ -65,6 +67,43 @@ def test_infinite_and_missing_values_stay_in_their_columns() -> None:
     with np.errstate(all="ignore"):
         wanted = x.sum(axis=0)
     np.testing.assert_array_equal(nl.jit(lambda x: x.sum(axis=0))(x), wanted)
+
+
+def kernels(function: Callable[[Any], Any], *shape: int, **options: Any) -> list[str]:
+    with nl.options(**options):
+        text = nl.jit(function).lower(nl.ShapeDtype(shape, "float32")).as_text("loops")
+    return text.split("\nkernel ")
+
+
+@pytest.mark.parametrize("name", ["var", "argmin", "argmax", "log of a sum"])
+def test_several_sweeps_are_one_kernel_where_the_cache_holds_the_columns(name: str) -> None:
+    assert len(kernels(REDUCTIONS[name], 1000, 1000)) == 1
+    assert len(kernels(REDUCTIONS[name], 4000, 1000)) == 2  # columns are too long
+    assert len(kernels(REDUCTIONS[name], 200, 16384)) == 2  # all rows fall into the same sets
+
+
+def test_wide_indices_do_not_narrow_the_sweeps() -> None:
+    """Only the conversion to int64 at the end has half as many lanes."""
+    (text,) = kernels(REDUCTIONS["argmax"], 64, 1024, vector_bits=256)
+    steps = [line.split(" step ")[1].split()[0] for line in text.splitlines() if "vector" in line]
+    assert steps.count("4:") + steps.count("4") == 1
+    (text,) = kernels(REDUCTIONS["argmax"], 64, 100, vector_bits=256)
+    assert "step 4" not in text
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (9, 40), (70, 700), (3, 41, 30), (2000, 40)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "bool"])
+@pytest.mark.parametrize("op", [np.argmax, np.argmin])
+def test_the_first_extreme_value_or_nan_of_a_column(
+    shape: tuple[int, ...], dtype: str, op: Callable[..., Any]
+) -> None:
+    x = GENERATOR.integers(-3, 4, shape).astype(dtype)  # with many equal ones
+    if x.dtype.kind == "f":
+        x[..., 1::7][GENERATOR.random(x[..., 1::7].shape) < 0.1] = np.nan
+    for axis in range(x.ndim):
+        with nl.options(verify=True, cache="off"):
+            found = nl.jit(lambda x, axis=axis: op(x, axis=axis))(x)
+        np.testing.assert_array_equal(found, op(x, axis=axis))
 
 
 def test_batches_of_columns() -> None:

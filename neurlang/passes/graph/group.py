@@ -41,6 +41,8 @@ SMALL_WORK = 1 << 15  # elements below which a kernel without outer axes may do 
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
 LEAST_DEPTH = 3  # where k is several loops, the innermost one has as many steps
 LEAST_COLUMNS = 8  # and the loop over columns as many
+CACHED_ROWS = 1024  # of the narrowest block of columns that a core's own cache holds
+CACHE_BYTES, CACHE_SPAN = 1 << 20, 1 << 16  # what it holds; lines so far apart share a set of it
 SORTS = ("sort", "argsort", "top_k")
 OWN_KERNEL = ("dot", "scatter", "update", *SORTS, "cumulative")
 
@@ -405,10 +407,13 @@ class _Grouping:
             return f"it iterates over {list(space)}, not {list(found.shape)}"
         if found.outer not in (None, outer):
             return f"it has rows {list(outer)}, not {list(found.outer or ())}"
-        if not is_trailing(node) or any(
-            a.kind == "reduce" and not is_trailing(a) for a in found.anchors
-        ):
-            return "one of them runs down columns"
+        reductions = [anchor for anchor in found.anchors if anchor.kind == "reduce"]
+        if any(reduction.attrs["axes"] != node.attrs["axes"] for reduction in reductions):
+            return "they run along other axes"
+        if not is_trailing(node) and not reductions:
+            return "it runs down columns"
+        if not is_trailing(node) and not _columns_stay(node):
+            return "columns are too long to stay in the cache from one sweep to the next"
         if found.pieces:  # the loops are cut where pieces change; a row cannot be
             return "the rows are made of pieces"
         if found.outer is None and not _rows_worth_it(outer, space):
@@ -450,6 +455,19 @@ def _worth_loops(space: ProductSpace) -> bool:
 def _rows_worth_it(outer: Shape, space: Shape) -> bool:
     """A row program runs one thread a row: it needs rows, or little work."""
     return math.prod(outer) >= 8 or math.prod(space) <= SMALL_WORK
+
+
+def _columns_stay(node: Node) -> bool:
+    """Whether pieces of all rows stay in the cache from one sweep down columns to the next.
+
+    They need not where a kernel for each sweep would read rows in longer pieces. Rows that lie a
+    power of two apart share few sets of the cache.
+    """
+    source = node.args[0]
+    (axis,) = node.attrs["axes"]
+    stride = math.prod(source.shape[axis + 1 :]) * source.dtype.itemsize
+    rows: int = source.shape[axis]
+    return rows <= min(CACHED_ROWS, CACHE_BYTES // math.gcd(stride, CACHE_SPAN))
 
 
 def argument_indices(

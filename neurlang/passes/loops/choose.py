@@ -46,10 +46,10 @@ COLUMN_BLOCKS = 4  # of columns, at least, for threads to share
 BLOCK_BYTES = 512, 8192  # of a row in such a block: long pieces to read, short sums in the cache
 
 
-def column_block(columns: int, lanes: int, body: Sequence[Statement]) -> int:
+def column_block(columns: int, lanes: int, body: Sequence[Statement], machine: Machine) -> int:
     """Columns whose sums wait in scratch memory while rows are read, a long piece of each; 0 where
     few columns side by side, with sums in registers, are better: there are few, or much is computed
-    for what is added."""
+    for what is added. Where there are several sweeps, what they read stays in the second cache."""
     size = max((load.dtype.itemsize for load in loads_in(body)), default=1)
     least, most = (count // size for count in BLOCK_BYTES)
     loops = [statement for statement in body if isinstance(statement, For)]
@@ -57,6 +57,9 @@ def column_block(columns: int, lanes: int, body: Sequence[Statement]) -> int:
         return 0
     if not all(copies_are_short(loop.body, TREE_ROWS) for loop in loops):
         return 0
+    if len(loops) > 1:
+        rows = max(loop.trips for loop in loops)
+        most = min(most, max(least, machine.l2 // 2 // (rows * size)))
     blocks = max(COLUMN_BLOCKS, -(-columns // most))
     return _multiple(-(-columns // blocks), lanes)
 

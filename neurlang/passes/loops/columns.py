@@ -65,9 +65,11 @@ def _values(loop: For) -> list[Statement]:
 class _Columns:
     def __init__(self, loop: For, machine: Machine) -> None:
         self.loop = loop
-        self.lanes = choose.lanes(loop.body, machine)
+        self.machine = machine
+        sweeps = [statement for statement in loop.body if isinstance(statement, For)]
+        self.lanes = choose.lanes(sweeps, machine)
         self.vectors = choose.COLUMN_VECTORS
-        self.block = choose.column_block(loop.stop, self.lanes, loop.body)
+        self.block = choose.column_block(loop.stop, self.lanes, loop.body, machine)
 
     def statements(self) -> list[Statement]:
         return self._blocks() if self.block else self._tiles()
@@ -98,7 +100,7 @@ class _Columns:
         for start, stop, size in ((0, main, width), (main, count, count - main)):
             if start < stop:
                 var = Var(f"{self.loop.var.name}_block", start, stop - size)
-                block = _Block(self.loop, affine(var), self.lanes, size)
+                block = _Block(self.loop, affine(var), self.machine, size)
                 result.append(For(var, start, stop, size, "serial", tuple(block.statements())))
         return result
 
@@ -288,8 +290,9 @@ class _Tile:
 class _Block(_Tile):
     """Columns whose sums are elements of scratch memory: rows are read in long pieces."""
 
-    def __init__(self, loop: For, base: Affine, lanes: int, width: int) -> None:
-        super().__init__(loop, base, lanes, 1, 0)
+    def __init__(self, loop: For, base: Affine, machine: Machine, width: int) -> None:
+        super().__init__(loop, base, 1, 1, 0)
+        self.machine = machine
         self.width = width
         self.places: dict[Register, Buffer] = {}
 
@@ -306,13 +309,15 @@ class _Block(_Tile):
         column = Var(self.loop.var.name, 0, self.width - 1)
         kept = {old: self._place(new) for old, new in {**self.arrays, **(more or {})}.items()}
         atoms: dict[Atom, Affine] = {self.loop.var: self.base + affine(column)}
-        body = _InScratch(kept, affine(column), atoms, self.lanes, column).body(run)
-        return [For(column, 0, self.width, self.lanes, "vector", body)]
+        lanes = choose.lanes(run, self.machine)
+        body = _InScratch(kept, affine(column), atoms, lanes, column).body(run)
+        return [For(column, 0, self.width, lanes, "vector", body)]
 
     def _spread_arrays(self, lets: Sequence[Let], array: Register) -> list[Statement]:
         column = Var(self.loop.var.name, 0, self.width - 1)
         body = tuple(Store(self._place(array), (affine(column),), let.value) for let in lets)
-        return [For(column, 0, self.width, self.lanes, "vector", body)]
+        lanes = choose.lanes(body, self.machine)
+        return [For(column, 0, self.width, lanes, "vector", body)]
 
     def _place(self, array: Register) -> Buffer:
         if array not in self.places:
