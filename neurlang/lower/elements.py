@@ -57,7 +57,7 @@ class Scope:
     buffers: dict[Node, Buffer]
     failures: list[Failure]
     registers: dict[Node, Ref] = field(default_factory=dict)
-    scratch: dict[Node, tuple[Buffer, int]] = field(default_factory=dict)
+    scratch: dict[Node, tuple[Buffer, tuple[int, ...]]] = field(default_factory=dict)
     names: int = 0
     divides: bool = False  # whether indices have been named that may be of no use in the end
 
@@ -70,8 +70,8 @@ class Scope:
         if node in self.registers:
             return self.registers[node]
         if node in self.scratch:
-            buffer, rank = self.scratch[node]
-            return Load(buffer, index[rank:])
+            buffer, axes = self.scratch[node]
+            return Load(buffer, tuple(index[axis] for axis in axes))
         if node in self.buffers:
             return Load(self.buffers[node], index)
         base = below_reshapes(node)

@@ -200,8 +200,15 @@ class _Rows:
             if node.kind == "reduce":
                 roots.append((node.args[0], reduce_index(node, self.index, inner)))
             else:
-                roots.append((node, self.index + inner))
+                roots.append((node, self._element(inner)))
         return roots
+
+    def _element(self, inner: Indices) -> Indices:
+        """The index of an element at this outer point."""
+        kept, reduced = iter(self.index), iter(inner)
+        axes = self.group.axes
+        rank = len(self.index) + len(inner)
+        return tuple(next(reduced) if axis in axes else next(kept) for axis in range(rank))
 
     def _saved(self) -> dict[Node, Buffer]:
         """Costly elements that more than one sweep needs: computed in the first, kept in a row."""
@@ -228,7 +235,7 @@ class _Rows:
             blocked = node in self.scope.buffers or (node in self.members and node.kind == "reduce")
             if node in found or blocked or node.kind != "map":
                 continue
-            if node.shape == self.group.shape and node not in self.targets:
+            if node.shape == self.group.elements and node not in self.targets:
                 found[node] = None
             stack.extend(node.args)
         return list(found)
@@ -240,7 +247,7 @@ class _Rows:
         before: list[Statement] = []
         block = Block(self.scope)
         roots = self._roots(stage, inner)
-        kept = [(node, self.index + inner) for node in save]
+        kept = [(node, self._element(inner)) for node in save]
         values = block.evaluate(roots + kept)
         body = list(block.statements)
         for (node, _), value in zip(kept, values[len(roots) :]):
@@ -255,9 +262,9 @@ class _Rows:
                 body.append(Update(register, op, value))
                 self.scope.registers[node] = Ref(register)
             elif node in self.targets:
-                body.append(Store(self.targets[node], self.index + inner, value))
+                body.append(Store(self.targets[node], self._element(inner), value))
         for node, buffer in save.items():
-            self.scope.scratch[node] = (buffer, len(self.index))
+            self.scope.scratch[node] = (buffer, self.group.axes)
         for node in stage.inner:
             if node in self.targets and node.kind != "reduce":
                 self.scope.buffers[node] = self.targets[node]

@@ -82,6 +82,57 @@ def test_several_sweeps_are_one_kernel_where_the_cache_holds_the_columns(name: s
     assert len(kernels(REDUCTIONS[name], 200, 16384)) == 2  # all rows fall into the same sets
 
 
+def softmax(x: Any) -> Any:
+    exponentials = np.exp(x - x.max(axis=-2, keepdims=True))
+    return exponentials / exponentials.sum(axis=-2, keepdims=True)
+
+
+def with_parts(x: Any) -> Any:
+    """Elements, sums and what both make, all of them results."""
+    mean = x.mean(axis=-2, keepdims=True)
+    apart = np.exp(np.abs(x - mean) * 0.1)
+    return apart, mean, apart.sum(axis=-2), apart - apart.max(axis=-2, keepdims=True)
+
+
+def test_what_follows_two_sweeps_is_stored_by_them() -> None:
+    (text,) = kernels(softmax, 100, 1000)
+    assert "row0: f32[100," in text  # exponentials are computed once
+    assert len(kernels(REDUCTIONS["normalized"], 100, 1000)) == 1
+    assert len(kernels(softmax, 5, 100, 300)) == 1
+    assert len(kernels(softmax, 100, 30)) > 1  # few columns
+    assert len(kernels(lambda x: x - x.max(axis=0), 100, 1000)) == 2  # one sweep
+    assert len(kernels(lambda x: x - x.max(axis=0), 500, 20_000)) == 1  # that no cache holds
+
+
+@pytest.mark.parametrize("shape", [(7, 300), (100, 300), (65, 1030), (3, 20, 270)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", [softmax, with_parts, REDUCTIONS["normalized"]])
+def test_elements_that_columns_store(
+    function: Callable[[Any], Any], shape: tuple[int, ...], dtype: str
+) -> None:
+    x = GENERATOR.normal(size=shape).astype(dtype)
+    wanted = function(x.astype(np.float64))
+    tolerance = 1e-12 if dtype == "float64" else 2e-5
+    for bits, threads in ((128, 1), (0, 2)):
+        with nl.options(verify=True, cache="off", vector_bits=bits, threads=threads):
+            found = nl.jit(function)(x)
+        pairs = zip(found, wanted) if isinstance(wanted, tuple) else [(found, wanted)]
+        for one, other in pairs:
+            np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def test_what_reads_another_column_is_another_kernel() -> None:
+    def read_across(x: Any) -> Any:
+        parts = softmax(x)
+        return parts, parts[:, 0] * 2 + x.max(axis=0), parts[0] + x.sum(axis=0)
+
+    x = GENERATOR.normal(size=(300, 300))
+    with nl.options(verify=True, cache="off"):
+        found = nl.jit(read_across)(x)
+    for one, other in zip(found, read_across(x)):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_wide_indices_do_not_narrow_the_sweeps() -> None:
     """Only the conversion to int64 at the end has half as many lanes."""
     (text,) = kernels(REDUCTIONS["argmax"], 64, 1024, vector_bits=256)

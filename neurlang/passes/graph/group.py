@@ -8,7 +8,6 @@ row program, or several outputs of elementwise work.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -33,16 +32,14 @@ from neurlang.ir.loops import ZERO, Affine
 from neurlang.ir.ops import OPS, PURE_VIEWS
 from neurlang.ir.text import node_names
 from neurlang.ir.types import Shape
+from neurlang.passes.graph.worth import columns_stay, columns_worth_it, rows_worth_it
 
 RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more than a store
 LARGEST_KERNEL = 2000  # nodes: LLVM takes more than twice as long for a body twice as large
 MAX_PLACES = 3  # elements of one node that one element of a consumer may ask for
-SMALL_WORK = 1 << 15  # elements below which a kernel without outer axes may do everything
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
 LEAST_DEPTH = 3  # where k is several loops, the innermost one has as many steps
 LEAST_COLUMNS = 8  # and the loop over columns as many
-CACHED_ROWS = 1024  # of the narrowest block of columns that a core's own cache holds
-CACHE_BYTES, CACHE_SPAN = 1 << 20, 1 << 16  # what it holds; lines so far apart share a set of it
 SORTS = ("sort", "argsort", "top_k")
 OWN_KERNEL = ("dot", "scatter", "update", *SORTS, "cumulative")
 
@@ -64,6 +61,20 @@ class Group:
     space: ProductSpace | None = None  # of a product
     reasons: list[str] = field(default_factory=list)
     pieces: bool = False
+
+    @property
+    def elements(self) -> Shape:
+        """The shape of what its reductions reduce: `shape` itself, unless they run down columns."""
+        return next((a.args[0].shape for a in self.anchors if a.kind == "reduce"), self.shape)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes of `elements` that its reductions reduce."""
+        return next((a.attrs["axes"] for a in self.anchors if a.kind == "reduce"), ())
+
+    def row_of(self, index: Indices) -> Indices:
+        """The row, or column, in which an element lies."""
+        return tuple(at for axis, at in enumerate(index) if axis not in self.axes)
 
 
 @dataclass(frozen=True)
@@ -397,7 +408,7 @@ class _Grouping:
             return "only maps of the product's shape follow it in its kernel"
         if len(found.anchors) > 1:
             return "the product has its last step already"
-        if not members or not self._at_outer(members, self.outer_index, len(node.shape)):
+        if not members or not _at_rows(found, members, self.outer_index):
             return "it reads the product at other places than its own"
         return ""
 
@@ -412,62 +423,52 @@ class _Grouping:
             return "they run along other axes"
         if not is_trailing(node) and not reductions:
             return "it runs down columns"
-        if not is_trailing(node) and not _columns_stay(node):
+        if not is_trailing(node) and not columns_stay(node):
             return "columns are too long to stay in the cache from one sweep to the next"
         if found.pieces:  # the loops are cut where pieces change; a row cannot be
             return "the rows are made of pieces"
-        if found.outer is None and not _rows_worth_it(outer, space):
+        if found.outer is None and not rows_worth_it(outer, space):
             return "long rows are too few to be one thread's work each"
-        if not self._at_outer(members, self.outer_index, len(outer)):
+        if not _at_rows(found, members, self.outer_index):
             return "it reads other rows than its own"
         return ""
 
     def _map_obstacle(self, found: Group, node: Node, members: dict[Node, set[Indices]]) -> str:
         if found.outer is None and node.shape != found.shape:
             return f"it iterates over {list(node.shape)}, not {list(found.shape)}"
-        if found.outer is None or node.shape == found.outer:
-            rank = len(node.shape)
-        elif node.shape == found.shape:
-            rank = len(found.outer)
-            if any(a.kind == "reduce" and not is_trailing(a) for a in found.anchors):
-                return "the reduction runs down columns"
-            if not _rows_worth_it(found.outer, found.shape):
-                return "long rows are too few to be one thread's work each"
-        else:
+        if found.outer is not None and node.shape not in (found.outer, found.elements):
             return f"it iterates over {list(node.shape)}, not rows {list(found.outer)}"
         if found.outer is not None and not members:
             return "it reads nothing of theirs"
-        if not self._at_outer(members, self.outer_index[:rank], rank):
-            return (
-                f"it reads other {'elements' if rank == len(node.shape) else 'rows'} than its own"
-            )
+        if found.outer is None or node.shape == found.outer:
+            if not _at_rows(found, members, self.outer_index):
+                return "it reads other elements than its own"
+            return ""
+        reduction = next(anchor for anchor in found.anchors if anchor.kind == "reduce")
+        if not is_trailing(reduction):
+            sweeps = sum(anchor.kind == "reduce" for anchor in found.anchors)
+            if not columns_stay(reduction) or not columns_worth_it(reduction, sweeps):
+                return "the reduction runs down columns"
+        elif not rows_worth_it(found.outer, found.shape):
+            return "long rows are too few to be one thread's work each"
+        if not _at_rows(found, members, found.row_of(self.outer_index)):
+            return "it reads other rows than its own"
         return ""
 
-    def _at_outer(self, members: dict[Node, set[Indices]], outer: Indices, rank: int) -> bool:
-        return all(index[:rank] == outer[:rank] for places in members.values() for index in places)
+
+def _at_rows(found: Group, members: dict[Node, set[Indices]], row: Indices) -> bool:
+    """Whether all that is read of a group's anchors lies in one row."""
+    for anchor, places in members.items():
+        whole = found.axes and anchor.shape == found.elements
+        rows = [found.row_of(at) if whole else at[: len(row)] for at in places]
+        if any(other != row for other in rows):
+            return False
+    return True
 
 
 def _worth_loops(space: ProductSpace) -> bool:
     """Whether the innermost loops over k and columns are long enough to be loops of a product."""
     return space.depth[-1].high + 1 >= LEAST_DEPTH and space.columns[-1].high + 1 >= LEAST_COLUMNS
-
-
-def _rows_worth_it(outer: Shape, space: Shape) -> bool:
-    """A row program runs one thread a row: it needs rows, or little work."""
-    return math.prod(outer) >= 8 or math.prod(space) <= SMALL_WORK
-
-
-def _columns_stay(node: Node) -> bool:
-    """Whether pieces of all rows stay in the cache from one sweep down columns to the next.
-
-    They need not where a kernel for each sweep would read rows in longer pieces. Rows that lie a
-    power of two apart share few sets of the cache.
-    """
-    source = node.args[0]
-    (axis,) = node.attrs["axes"]
-    stride = math.prod(source.shape[axis + 1 :]) * source.dtype.itemsize
-    rows: int = source.shape[axis]
-    return rows <= min(CACHED_ROWS, CACHE_BYTES // math.gcd(stride, CACHE_SPAN))
 
 
 def argument_indices(

@@ -108,8 +108,16 @@ class _Columns:
 class _Tile:
     """`full` vectors of columns from `base`, and `partial` more columns."""
 
-    def __init__(self, loop: For, base: Affine, lanes: int, full: int, partial: int) -> None:
-        self.loop = loop
+    def __init__(
+        self, loop: For, base: Affine, lanes: int, full: int, partial: int, width: int = 0
+    ) -> None:
+        width = self.width = width or full * lanes + partial
+        self.scratch = {
+            s.buffer: replace(s.buffer, shape=(*s.buffer.shape, width))
+            for s in loop.body
+            if isinstance(s, Alloc)
+        }
+        self.loop = _in_wide_scratch(loop, self.scratch, base) if self.scratch else loop
         self.base = base
         self.lanes = lanes
         self.full = full
@@ -136,7 +144,7 @@ class _Tile:
                 run = []
             elif statement not in self.indices:
                 run.append(statement)
-        return result + self._spread(run)
+        return [*map(Alloc, self.scratch.values()), *result, *self._spread(run)]
 
     def _spread(
         self, run: Sequence[Statement], more: dict[Register, Register] | None = None
@@ -179,6 +187,8 @@ class _Tile:
     def _rows(self, loop: For) -> list[Statement]:
         """The loop down the rows: eight at a time, then the rest."""
         carried = updated_in(loop.body)
+        if not carried:
+            return [replace(loop, body=tuple(self._spread(loop.body)))]
         step = choose.TREE_ROWS
         count = loop.stop - loop.start
         main = count // step * step
@@ -291,9 +301,8 @@ class _Block(_Tile):
     """Columns whose sums are elements of scratch memory: rows are read in long pieces."""
 
     def __init__(self, loop: For, base: Affine, machine: Machine, width: int) -> None:
-        super().__init__(loop, base, 1, 1, 0)
+        super().__init__(loop, base, 1, 1, 0, width)
         self.machine = machine
-        self.width = width
         self.places: dict[Register, Buffer] = {}
 
     def statements(self) -> list[Statement]:
@@ -323,6 +332,33 @@ class _Block(_Tile):
         if array not in self.places:
             self.places[array] = Buffer(f"{array.name}s", array.dtype, (self.width,))
         return self.places[array]
+
+
+def _in_wide_scratch(loop: For, wide: dict[Buffer, Buffer], base: Affine) -> For:
+    """The loop over columns with scratch that holds all columns from `base`."""
+    body = [statement for statement in loop.body if not isinstance(statement, Alloc)]
+    return replace(loop, body=_InWideScratch(wide, affine(loop.var) + base * -1).body(body))
+
+
+class _InWideScratch(Rewriter):
+    """Copies statements of a column whose scratch lies in a buffer for several columns."""
+
+    def __init__(self, wide: dict[Buffer, Buffer], column: Affine) -> None:
+        super().__init__({})
+        self.wide = wide
+        self.column = column
+
+    def expression(self, expression: Expression) -> Expression:
+        if isinstance(expression, Load) and expression.buffer in self.wide:
+            index = (*self.indices(expression.index), self.column)
+            return Load(self.wide[expression.buffer], index)
+        return super().expression(expression)
+
+    def statement(self, statement: Statement) -> Statement:
+        if isinstance(statement, Store) and statement.buffer in self.wide:
+            index = (*self.indices(statement.index), self.column)
+            return Store(self.wide[statement.buffer], index, self.expression(statement.value))
+        return super().statement(statement)
 
 
 class _InScratch(Rewriter):
