@@ -318,7 +318,7 @@ class _Block(_Tile):
         column = Var(self.loop.var.name, 0, self.width - 1)
         kept = {old: self._place(new) for old, new in {**self.arrays, **(more or {})}.items()}
         atoms: dict[Atom, Affine] = {self.loop.var: self.base + affine(column)}
-        lanes = choose.lanes(run, self.machine)
+        lanes = self._lanes(run)
         body = _InScratch(kept, affine(column), atoms, lanes, column).body(run)
         return [For(column, 0, self.width, lanes, "vector", body)]
 
@@ -327,6 +327,12 @@ class _Block(_Tile):
         body = tuple(Store(self._place(array), (affine(column),), let.value) for let in lets)
         lanes = choose.lanes(body, self.machine)
         return [For(column, 0, self.width, lanes, "vector", body)]
+
+    def _lanes(self, run: Sequence[Statement]) -> int:
+        """As in other loops; registers of the columns are stored here, and count as what is."""
+        registers = {s.register for s in run if isinstance(s, Let) and s.register in self.arrays}
+        stored = [self.machine.lanes(max(2, r.dtype.itemsize)) for r in registers]
+        return min([choose.lanes(run, self.machine), *stored])
 
     def _place(self, array: Register) -> Buffer:
         if array not in self.places:
