@@ -448,7 +448,7 @@ class _Grouping:
         if not is_trailing(reduction):
             sweeps = sum(anchor.kind == "reduce" for anchor in found.anchors)
             if not columns_stay(reduction) or not columns_worth_it(reduction, sweeps):
-                return "the reduction runs down columns"
+                return "it is better stored by rows, and the reduction runs down columns"
         elif not rows_worth_it(found.outer, found.shape):
             return "long rows are too few to be one thread's work each"
         if not _at_rows(found, members, found.row_of(self.outer_index)):
