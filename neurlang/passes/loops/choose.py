@@ -61,6 +61,8 @@ def column_block(columns: int, lanes: int, body: Sequence[Statement], machine: M
         rows = max(loop.trips for loop in loops)
         most = min(most, max(least, machine.l2 // 2 // (rows * size)))
     blocks = max(COLUMN_BLOCKS, -(-columns // most))
+    if columns % blocks == 0:  # a rest would be another copy of all loops, and one thread's work
+        return columns // blocks
     return _multiple(-(-columns // blocks), lanes)
 
 
