@@ -9,36 +9,67 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from neurlang.ir.graph import Node
-from neurlang.ir.loops import ZERO, Affine, Register, Var, affine
+from neurlang.ir.loops import ZERO, Affine, Atom, Register, Var, affine
 from neurlang.ir.types import INT64, Shape
 
 Indices = tuple[Affine, ...]
 
 
-class Divider(Protocol):
-    """Makes registers for what an affine index cannot say."""
-
-    def divide(self, value: Affine, divisor: int) -> tuple[Affine, Affine]:
-        """Quotient and remainder of a non-negative index."""
-        ...
-
-
-class NameOnlyDivider:
-    """Registers without the statements that fill them: for questions about structure."""
+class Divider:
+    """Makes registers for what an affine index cannot say, and knows what they are parts of."""
 
     def __init__(self) -> None:
         self.made: dict[tuple[Affine, int], tuple[Affine, Affine]] = {}
+        self.parts: dict[Atom, tuple[Affine, int, Register]] = {}  # by remainder
 
     def divide(self, value: Affine, divisor: int) -> tuple[Affine, Affine]:
+        """Quotient and remainder of a non-negative index."""
         key = (value, divisor)
         if key not in self.made:
-            quotient = Register("q", INT64, high=value.high // divisor)
-            remainder = Register("r", INT64, high=divisor - 1)
+            quotient, remainder = self.divided(value, divisor)
             self.made[key] = (affine(quotient), affine(remainder))
+            self.parts[remainder] = (value, divisor, quotient)
         return self.made[key]
+
+    def divided(self, value: Affine, divisor: int) -> tuple[Register, Register]:
+        """New registers for quotient and remainder."""
+        raise NotImplementedError
+
+    def joined(self, index: Affine) -> Affine:
+        """The index with every c*d*(e // d) + c*(e % d) in it written as c*e."""
+        while True:
+            remainder = next((r for r, _ in index.terms if self._is_whole(index, r)), None)
+            if remainder is None:
+                return index
+            index = self._with_whole(index, remainder)
+
+    def _with_whole(self, index: Affine, remainder: Atom) -> Affine:
+        """The index with what was divided in the quotient's place: equal ones have equal terms."""
+        value, divisor, quotient = self.parts[remainder]
+        result = Affine(index.constant)
+        for atom, coefficient in index.terms:
+            if atom is quotient:
+                result = result + value * (coefficient // divisor)
+            elif atom is not remainder:
+                result = result + Affine(0, ((atom, coefficient),))
+        return result
+
+    def _is_whole(self, index: Affine, remainder: Atom) -> bool:
+        """Whether the quotient that belongs to a remainder stands in the index as well."""
+        if remainder not in self.parts:
+            return False
+        _, divisor, quotient = self.parts[remainder]
+        return index.coefficient(quotient) == divisor * index.coefficient(remainder)
+
+
+class NameOnlyDivider(Divider):
+    """Registers without the statements that fill them: for questions about structure."""
+
+    def divided(self, value: Affine, divisor: int) -> tuple[Register, Register]:
+        quotient = Register("q", INT64, high=value.high // divisor)
+        return quotient, Register("r", INT64, high=divisor - 1)
 
 
 class SplitNeeded(Exception):
@@ -101,7 +132,7 @@ def reshape_index(source: Shape, target: Shape, index: Indices, divider: Divider
     if same_axes(source, target):
         kept = iter([i for i, n in zip(index, target) if n != 1])
         return tuple(ZERO if n == 1 else next(kept) for n in source)
-    rest = flat_index(target, index)
+    rest = divider.joined(flat_index(target, index))
     result = []
     stride = 1
     strides = []

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from neurlang.ir.access import (
+    Divider,
     Indices,
     below_reshapes,
     concat_bounds,
@@ -85,10 +86,11 @@ class Scope:
         return None
 
 
-class Block:
+class Block(Divider):
     """Statements of one loop body, and what they have computed so far."""
 
     def __init__(self, scope: Scope, cut_loops: bool = False) -> None:
+        super().__init__()
         self.scope = scope
         self.cut_loops = cut_loops
         self.statements: list[Statement] = []
@@ -96,7 +98,6 @@ class Block:
         self.depth: dict[Key, int] = {}
         self.uses: dict[Key, int] = {}
         self.arguments: dict[Key, list[Key]] = {}
-        self.divided: dict[tuple[Affine, int], tuple[Affine, Affine]] = {}
         self.visited: list[Key] = []
 
     # names
@@ -114,30 +115,14 @@ class Block:
             failures.append(failure)
         self.statements.append(Check(condition, 1 + failures.index(failure)))
 
-    def divide(self, value: Affine, divisor: int) -> tuple[Affine, Affine]:
+    def divided(self, value: Affine, divisor: int) -> tuple[Register, Register]:
         """Quotient and remainder of an index, as named integers (see `access.Divider`)."""
-        key = (value, divisor)
-        if key not in self.divided:
-            self.scope.divides = True
-            whole = Index(value, INT64)
-            by = Literal(np.int64(divisor), INT64)
-            quotient = self.let(
-                Apply("floor_div", (whole, by), INT64), "q", high=value.high // divisor
-            )
-            remainder = self.let(Apply("mod", (whole, by), INT64), "m", high=divisor - 1)
-            self.divided[key] = (affine(quotient.register), affine(remainder.register))
-        return self.divided[key]
-
-    def _undivided(self, load: Load) -> Load:
-        """The same element; d * (i // d) + i % d is i again, where a flat index has both."""
-        flat = found = load.buffer.flat(load.index)
-        for (value, divisor), pair in reversed(self.divided.items()):
-            quotient, remainder = (position.terms[0][0] for position in pair)
-            step = flat.coefficient(remainder)
-            if step and flat.coefficient(quotient) == step * divisor:
-                whole = value + affine(quotient) * -divisor + affine(remainder) * -1
-                flat = flat + whole * step
-        return load if flat is found else Load(load.buffer, (flat,))
+        self.scope.divides = True
+        whole = Index(value, INT64)
+        by = Literal(np.int64(divisor), INT64)
+        quotient = self.let(Apply("floor_div", (whole, by), INT64), "q", high=value.high // divisor)
+        remainder = self.let(Apply("mod", (whole, by), INT64), "m", high=divisor - 1)
+        return quotient.register, remainder.register
 
     # the two walks
 
@@ -181,7 +166,7 @@ class Block:
         node, index = key
         value = self.scope.stored(node, index)
         if value is not None:
-            self.known[key] = self._undivided(value) if isinstance(value, Load) else value
+            self.known[key] = self._whole(value) if isinstance(value, Load) else value
             self.depth[key] = 0
             return []
         self.visited.append(key)
@@ -218,6 +203,13 @@ class Block:
             value, depth = self.let(value), 0
         self.known[key] = value
         self.depth[key] = depth
+
+    def _whole(self, load: Load) -> Load:
+        """What was an index before reshapes divided it is that index again; it counts from the
+        buffer's start."""
+        flat = load.buffer.flat(load.index)
+        joined = self.joined(flat)
+        return load if joined == flat else Load(load.buffer, (joined,))
 
     # pads and concatenations
 

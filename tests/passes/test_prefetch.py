@@ -45,6 +45,10 @@ def test_the_first_loop_over_a_row_asks() -> None:
     assert len(requests(lambda a: np.exp(a - a.max(axis=1, keepdims=True)).sum(axis=1), ROWS)) == 1
 
 
+def test_what_is_read_twice_is_asked_for_once() -> None:
+    assert len(requests(lambda a: (a * (a + 1)).sum(axis=1), ROWS)) == 1
+
+
 def test_what_is_left_alone() -> None:
     assert not prefetched(lambda a: a * 2 + 1, ROWS)  # it stores
     assert not prefetched(lambda a: np.exp(np.sin(a)).sum(axis=1), ROWS)  # it computes

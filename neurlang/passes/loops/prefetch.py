@@ -61,7 +61,7 @@ def _only_reads(loop: For) -> bool:
 
 
 def _ahead(loop: For, large: set[Buffer]) -> list[Statement]:
-    """A statement for each large operand that is read in order."""
+    """A statement for each place from which a large operand is read in order."""
     found: dict[object, Statement] = {}
     for load in loads_in(loop.body):
         if load.buffer in large and _is_contiguous(load, loop.var):
