@@ -30,6 +30,10 @@ if hasattr(os, "register_at_fork"):
 _libraries = itertools.count()
 _state: dict[str, Any] = {}
 
+# Of the code generator. Level 2 schedules instructions once more after registers are assigned: that
+# takes a twentieth of the time, and the code is no faster.
+LEVEL = 1
+
 # A linker keeps about 9 KiB of names for a library that is gone, until it goes itself: it does so
 # with the last of its libraries, once another one has taken its place.
 LIBRARIES_PER_LINKER = 64
@@ -59,14 +63,14 @@ def _initialise() -> None:
         _state["ready"] = True
 
 
-def _target_machine(machine: Machine, opt: int) -> Any:
-    key = f"{machine.triple} {machine.cpu} {machine.feature_text} {opt}"
+def _target_machine(machine: Machine) -> Any:
+    key = f"{machine.triple} {machine.cpu} {machine.feature_text}"
     if key not in _state:
         target = llvm.Target.from_triple(machine.triple)
         _state[key] = target.create_target_machine(
             cpu=machine.cpu,
             features=machine.feature_text,
-            opt=opt,
+            opt=LEVEL,
             reloc="pic",
             codemodel="small",
             jit=True,
@@ -75,10 +79,10 @@ def _target_machine(machine: Machine, opt: int) -> Any:
 
 
 @contextmanager
-def _parsed(text: str, machine: Machine, opt: int) -> Iterator[tuple[Any, Any]]:
+def _parsed(text: str, machine: Machine) -> Iterator[tuple[Any, Any]]:
     """A module and its target machine, in a context of their own: it keeps every constant."""
     _initialise()
-    target_machine = _target_machine(machine, opt)
+    target_machine = _target_machine(machine)
     with (
         closing(llvm.create_context()) as context,
         closing(llvm.parse_assembly(text, context)) as module,  # closed first: the context owns it
@@ -99,16 +103,16 @@ def _without_strength_reduction() -> Iterator[None]:
         llvm.set_option("neurlang", "-disable-lsr=false")
 
 
-def compile_object(text: str, machine: Machine | None = None, opt: int = 2) -> bytes:
+def compile_object(text: str, machine: Machine | None = None) -> bytes:
     """The relocatable object for a module's text; raises RuntimeError where LLVM rejects it."""
-    with _lock, _parsed(text, machine or host_machine(), opt) as (module, target_machine):
+    with _lock, _parsed(text, machine or host_machine()) as (module, target_machine):
         with _without_strength_reduction():
             return bytes(target_machine.emit_object(module))
 
 
-def compile_assembly(text: str, machine: Machine | None = None, opt: int = 2) -> str:
+def compile_assembly(text: str, machine: Machine | None = None) -> str:
     """The assembly text for a module's text."""
-    with _lock, _parsed(text, machine or host_machine(), opt) as (module, target_machine):
+    with _lock, _parsed(text, machine or host_machine()) as (module, target_machine):
         with _without_strength_reduction():
             return str(target_machine.emit_assembly(module))
 
@@ -123,7 +127,7 @@ def link_object(
         number = next(_libraries)
         if number % LIBRARIES_PER_LINKER == 0:
             _state["jit"] = llvm.create_lljit_compiler(
-                _target_machine(host_machine(), 2), use_jit_link=True
+                _target_machine(host_machine()), use_jit_link=True
             )
         builder = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
         for name, address in (symbols or {}).items():
