@@ -28,6 +28,7 @@ from neurlang.ir.loops import (
     Load,
     Ref,
     Register,
+    Rotate,
     Statement,
     Store,
     Transpose,
@@ -623,3 +624,31 @@ def test_only_squares_are_transposed() -> None:
     body = (Let(oblong, number(0.0), (ZERO,)), Transpose(oblong))
     with pytest.raises(InternalError, match="no square"):
         verify_kernel(Kernel("wrong", (), (), body))
+
+
+def test_rotate() -> None:
+    """Sums that take turns at one place: element k of x belongs to sum k modulo 3."""
+    x, out = Buffer("x", FLOAT32, (8, 4)), Buffer("out", FLOAT32, (3, 4))
+    sums = Register("sums", FLOAT32, 4, (3,))
+    first, row, lane, which, last = (Var(n, 0, m) for n, m in zip("frlwm", (2, 7, 3, 2, 3)))
+    add = Update(sums, "add", Load(x, (affine(row), affine(lane))), (ZERO,))
+    store = Store(out, (affine(which), affine(last)), Ref(sums, (affine(which),)))
+    body = (
+        loop("unroll", first, 3, [Let(sums, number(0.0), (affine(first),))]),
+        loop("serial", row, 8, [loop("vector", lane, 4, [add], 4), Rotate(sums, 1)]),
+        Rotate(sums, 1),
+        loop("unroll", which, 3, [loop("vector", last, 4, [store], 4)]),
+    )
+    values = floats(8, 4)
+    (found,), _ = run(Kernel("turns", (x,), (out,), body), values)
+    expected = [values[0] + values[3] + values[6], values[1] + values[4] + values[7]]
+    np.testing.assert_array_equal(found, [*expected, values[2] + values[5]])
+
+
+@pytest.mark.parametrize("by", [0, 4])
+def test_only_arrays_rotate_and_not_all_the_way(by: int) -> None:
+    array = Register("array", FLOAT32, 8, (4,))
+    with pytest.raises(InternalError, match=f"cannot rotate by {by}"):
+        verify_kernel(
+            Kernel("wrong", (), (), (Let(array, number(0.0), (ZERO,)), Rotate(array, by)))
+        )

@@ -40,6 +40,7 @@ from neurlang.ir.loops import (
     Prefetch,
     Ref,
     Register,
+    Rotate,
     Statement,
     Store,
     Transpose,
@@ -162,6 +163,8 @@ class _Function(Accesses):
                     self.prefetch(buffer, index)
                 case Transpose(register):
                     self._transpose(register)
+                case Rotate(register, by):
+                    self._rotate(register, by)
                 case Check(condition, code):
                     self._check(self._value(condition), code)
                 case Alloc():
@@ -209,6 +212,12 @@ class _Function(Accesses):
             size //= 2
         for r, row in enumerate(rows):
             self.registers[(register, (r,))] = row
+
+    def _rotate(self, register: Register, by: int) -> None:
+        """Values get other places; only a loop that carries them moves any."""
+        places = [(register, (number,)) for number in range(*register.shape)]
+        values = [self.registers[place] for place in places]
+        self.registers.update(zip(places, values[by:] + values[:by]))
 
     def _check(self, condition: Value, code: int) -> None:
         writer = self.writer

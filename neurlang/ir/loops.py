@@ -4,7 +4,7 @@
     statement  ::=  For(var, start, stop, step, kind, body)
                  |  Let(register, value) | Update(register, op, value)
                  |  Store(buffer, index, value) | Alloc(buffer) | Check(condition, code)
-                 |  Transpose(register) | Prefetch(buffer, index)
+                 |  Transpose(register) | Rotate(register, by) | Prefetch(buffer, index)
     expression ::=  Literal | Ref(register) | Load(buffer, index) | Apply(op, args)
                  |  Fold(op, register) | Index(affine)
     affine     ::=  constant + sum(coefficient * (var | integer register))
@@ -339,6 +339,14 @@ class Transpose:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotate:
+    """Element u of a register array is what element u + by was; those at the end take the first."""
+
+    register: Register
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prefetch:
     """The cache line of an element is needed soon. It may lie past the end: nothing is read."""
 
@@ -346,7 +354,7 @@ class Prefetch:
     index: tuple[Affine, ...]
 
 
-Statement = For | Let | Update | Store | Alloc | Check | Transpose | Prefetch
+Statement = For | Let | Update | Store | Alloc | Check | Transpose | Rotate | Prefetch
 
 
 @dataclass(frozen=True, eq=False)
@@ -508,7 +516,7 @@ def registers_in(body: Sequence[Statement]) -> set[Register]:
         used |= registers_of(expressions_of(statement))
         if isinstance(statement, Let | Update | Store | Prefetch):
             used |= _registers(statement.index)
-        if isinstance(statement, Update | Transpose):
+        if isinstance(statement, Update | Transpose | Rotate):
             used.add(statement.register)
     return used
 

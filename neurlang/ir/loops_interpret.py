@@ -28,6 +28,7 @@ from neurlang.ir.loops import (
     Prefetch,
     Ref,
     Register,
+    Rotate,
     Statement,
     Store,
     Transpose,
@@ -114,6 +115,8 @@ class _Interpreter:
                 return lambda: None  # no value changes
             case Transpose(register=register):
                 return self.transpose(register)
+            case Rotate(register=register, by=by):
+                return self.rotate(register, by)
             case Check(condition=condition, code=code):
                 return self.check(self.expression(condition), code)
 
@@ -203,6 +206,15 @@ class _Interpreter:
         def run() -> None:
             square = np.stack([self.values[key] for key in keys])
             self.values.update(zip(keys, np.ascontiguousarray(square.T)))
+
+        return run
+
+    def rotate(self, register: Register, by: int) -> Run:
+        keys = [(register, number) for number in range(register.shape[0])]
+
+        def run() -> None:
+            values = [self.values[key] for key in keys]
+            self.values.update(zip(keys, values[by:] + values[:by]))
 
         return run
 

@@ -21,6 +21,7 @@ from neurlang.ir.loops import (
     Load,
     Prefetch,
     Ref,
+    Rotate,
     Statement,
     Store,
     Transpose,
@@ -111,6 +112,8 @@ def statement_lines(statement: Statement, depth: int) -> list[str]:
             return [f"{space}prefetch {buffer}{index_text(index)}"]
         case Transpose(register=register):
             return [f"{space}transpose {register}"]
+        case Rotate(register=register, by=by):
+            return [f"{space}rotate {register} by {by}"]
         case Check(condition=condition, code=code):
             return [f"{space}check {expression_text(condition)} else error {code}"]
     raise AssertionError(statement)

@@ -26,6 +26,7 @@ from neurlang.ir.loops import (
     Prefetch,
     Ref,
     Register,
+    Rotate,
     Statement,
     Store,
     Transpose,
@@ -130,6 +131,10 @@ class _Verifier:
                 self.known(register)
                 if self.lanes > 1 or register.shape != (register.lanes,):
                     self.fail(f"{register.declared} is no square, or lies in a vector loop")
+            case Rotate(register=register, by=by):
+                self.known(register)
+                if self.lanes > 1 or len(register.shape) != 1 or not 0 < by < register.shape[0]:
+                    self.fail(f"{register.declared} cannot rotate by {by} here")
             case Check(condition=condition):
                 if self.value(condition, BOOL, "a check") not in (1, self.lanes):
                     self.fail("a condition has lanes outside of a vector loop")

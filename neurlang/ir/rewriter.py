@@ -19,6 +19,7 @@ from neurlang.ir.loops import (
     Prefetch,
     Ref,
     Register,
+    Rotate,
     Statement,
     Store,
     Transpose,
@@ -92,6 +93,8 @@ class Rewriter:
                 return Prefetch(buffer, self.indices(index))
             case Transpose(register):
                 return Transpose(self.registers.get(register, Ref(register)).register)
+            case Rotate(register, by):
+                return Rotate(self.registers.get(register, Ref(register)).register, by)
             case _:
                 return statement
 

@@ -22,10 +22,13 @@ REDUCTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.parametrize("turns", [0, 30])
 @pytest.mark.parametrize("bits", [128, 512])
 @pytest.mark.parametrize("name", REDUCTIONS)
-def test_scratch_changes_no_bit(name: str, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether values are added as they are computed, or stored first and then added."""
+def test_fewer_copies_change_no_bit(
+    name: str, bits: int, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether accumulators have copies of their own or take turns, or values are stored first."""
     x = np.random.default_rng(0).standard_normal((70, 133)).astype(np.float32)
 
     def function(x: Any) -> Any:
@@ -33,10 +36,14 @@ def test_scratch_changes_no_bit(name: str, bits: int, monkeypatch: pytest.Monkey
 
     with nl.options(vector_bits=bits, cache="off", verify=True):
         monkeypatch.setattr(choose, "COPY_LIMIT", 10**9)
+        monkeypatch.setattr(choose, "TURN_LIMIT", 10**9)
+        monkeypatch.setattr(choose, "TURNS_LIMIT", 10**9)
         expected = nl.jit(function)(x)
         lowered = str(nl.jit(function).trace(x).lower().made.program)
         nl.cache.clear()
         monkeypatch.setattr(choose, "COPY_LIMIT", 0)
+        monkeypatch.setattr(choose, "TURN_LIMIT", turns)
+        monkeypatch.setattr(choose, "TURNS_LIMIT", turns)
         found = nl.jit(function)(x)
         other = str(nl.jit(function).trace(x).lower().made.program)
     assert lowered != other or name == "deviation of columns"  # each value needs its mean

@@ -40,7 +40,9 @@ GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 32  # that lie across vectors
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
 CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
-COPY_LIMIT = 2000  # cost of all copies of what a reduction adds up
+COPY_LIMIT = 2000  # cost of all copies of what a reduction down columns adds up
+TURN_LIMIT = 48  # of one along rows, above which two accumulators take turns at a copy
+TURNS_LIMIT = 500  # of those copies, above which more accumulators do
 COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns
 COLUMN_BLOCKS = 4  # of columns, at least, for threads to share
 BLOCK_BYTES = 512, 8192  # of a row in such a block: long pieces to read, short sums in the cache
@@ -113,6 +115,19 @@ def unroll(body: Sequence[Statement]) -> int:
     if work > UNROLL_LIMIT:
         return 1
     return 4 if work <= UNROLL_LIMIT // 2 else 2
+
+
+def copies(body: Sequence[Statement], accumulators: int, vectors: int) -> int:
+    """How often what a reduction adds up is written out: at most once for every accumulator.
+
+    Accumulators that take turns at fewer copies are moved between registers, in a loop.
+    """
+    work = cost(body)
+    once = vectors <= accumulators or work * accumulators <= TURN_LIMIT
+    copies = accumulators if once else accumulators // 2
+    while copies > 1 and work * copies > TURNS_LIMIT:
+        copies //= 2
+    return copies
 
 
 def copies_are_short(body: Sequence[Statement], copies: int) -> bool:

@@ -16,18 +16,15 @@ from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
     Alloc,
-    Atom,
-    Buffer,
     Expression,
     Fold,
     For,
     Kernel,
     Let,
-    Load,
     Ref,
     Register,
+    Rotate,
     Statement,
-    Store,
     Update,
     Var,
     affine,
@@ -102,22 +99,19 @@ class _Reduction:
         self.lanes = lanes
         self.count = choose.TREE_WIDTH // lanes
         self.length = loop.stop - loop.start
-        self.used = min(self.count, -(-self.length // lanes))
+        vectors = -(-self.length // lanes)
+        self.copies = choose.copies(loop.body, self.count, vectors)
+        self.used = min(self.count, vectors) if self.copies == self.count else self.count
         self.accumulators = {
             register: Register(f"{register.name}v", register.dtype, lanes, (self.count,))
             for register in carried
         }
         self.blocked = self.length > choose.TREE_WIDTH * choose.TREE_CHAIN
         self.sums = [r for r, op in carried.items() if self.blocked and compensated(op, r.dtype)]
-        self.scratch: dict[Register, Buffer] = {}
-        if not choose.copies_are_short(loop.body, self.used):
-            shape = (choose.TREE_WIDTH,)
-            self.scratch = {r: Buffer(f"{r.name}s", r.dtype, shape) for r in carried}
 
     def statements(self) -> list[Statement]:
-        result: list[Statement] = [Alloc(buffer) for buffer in self.scratch.values()]
         plain = [register for register in self.carried if register not in self.sums]
-        result += self._initial(plain)
+        result = self._initial(plain)
         if self.sums:
             result += self._blocks()
         else:
@@ -140,20 +134,29 @@ class _Reduction:
         return self._each(body, u, self.used)
 
     def _sweep(self, base: Affine, length: int) -> list[Statement]:
-        """All vectors of `length` elements from `base`."""
+        """All vectors of `length` elements from `base`.
+
+        Vector v belongs to accumulator v modulo their number. Where what is added up is long, it is
+        written out for some of them only, and they take turns at these places.
+        """
         result: list[Statement] = []
-        width = choose.TREE_WIDTH
+        width = self.copies * self.lanes
         main = length // width * width
         if main:
             k = Var("k", 0, main - width)
-            group = tuple(self._group(base + affine(k), width))
-            result.append(For(k, 0, main, width, "serial", group))
-        return result + self._group(base + main, length - main)
+            group = [*self._group(base + affine(k), width), *self._rotated(self.copies)]
+            result.append(For(k, 0, main, width, "serial", tuple(group)))
+        result += self._group(base + main, length - main)
+        return result + self._rotated(-(main // self.lanes))
+
+    def _rotated(self, by: int) -> list[Statement]:
+        by %= self.count
+        return [Rotate(array, by) for array in self.accumulators.values()] if by else []
 
     def _group(self, base: Affine, length: int) -> list[Statement]:
         """At most as many elements as there are running sums, a vector into each accumulator."""
+        result: list[Statement] = []
         full, partial = divmod(length, self.lanes)
-        result = self._computed(base, length) if self.scratch and length else []
         if full:
             u = Var("u", 0, full - 1)
             step = self._step(base, affine(u) * self.lanes, affine(u), self.lanes)
@@ -165,26 +168,10 @@ class _Reduction:
     def _step(self, base: Affine, offset: Affine, which: Affine, active: int) -> For:
         """One vector of a group, into accumulator `which`."""
         lane = Var(self.loop.var.name, 0, active - 1)
-        at = offset + affine(lane)
+        at = base + offset + affine(lane)
         registers = {r: Ref(v, (which,)) for r, v in self.accumulators.items()}
-        rewriter = Rewriter({self.loop.var: base + at}, registers, self.lanes, [lane])
-        body: Sequence[Statement] = self.loop.body
-        if self.scratch:
-            body = [Update(r, op, Load(self.scratch[r], (at,))) for r, op in self.carried.items()]
-        return For(lane, 0, active, self.lanes, "vector", rewriter.body(body))
-
-    def _computed(self, base: Affine, length: int) -> list[Statement]:
-        """The elements of a group, into scratch: what is long is not written out several times."""
-        lane = Var(self.loop.var.name, 0, length - 1)
-        table: dict[Atom, Affine] = {self.loop.var: base + affine(lane)}
-        body: list[Statement] = []
-        for statement in Rewriter(table, lanes=self.lanes, varying=[lane]).body(self.loop.body):
-            if isinstance(statement, Update) and statement.register in self.scratch:
-                place = self.scratch[statement.register]
-                body.append(Store(place, (affine(lane),), statement.value))
-            else:
-                body.append(statement)
-        return [For(lane, 0, length, self.lanes, "vector", tuple(body))]
+        rewriter = Rewriter({self.loop.var: at}, registers, self.lanes, [lane])
+        return For(lane, 0, active, self.lanes, "vector", rewriter.body(self.loop.body))
 
     def _blocks(self) -> list[Statement]:
         """Blocks of the sum, each added to a running total with its error kept."""
