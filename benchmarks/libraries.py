@@ -142,6 +142,7 @@ def open_torch(workload: Workload) -> Library:
         conv2d=torch.nn.functional.conv2d,
         loop=loop,
         max=torch.amax,
+        min=torch.amin,
         maximum=lambda x, y: torch.clamp(x, min=y),
         minimum=lambda x, y: torch.clamp(x, max=y),
         pad=lambda x, edges: torch.nn.functional.pad(x, [n for pair in edges[::-1] for n in pair]),

@@ -313,11 +313,24 @@ def block_maxima(xp: Any, x: Any) -> Any:
     return xp.max(xp.max(blocks, axis=5), axis=3)
 
 
+def standardized(xp: Any, x: Any) -> Any:
+    centred = x - xp.mean(x, axis=0, keepdims=True)
+    return centred / xp.sqrt(xp.mean(centred * centred, axis=0, keepdims=True) + 1e-5)
+
+
+def within_extremes(xp: Any, x: Any) -> Any:
+    least = xp.min(x, axis=0, keepdims=True)
+    return (x - least) / (xp.max(x, axis=0, keepdims=True) - least)
+
+
 workload("norm_of_3", lambda xp, x: xp.sqrt(xp.sum(x * x, axis=1)), normal(300_000, 3))
 workload("softmax_of_8", softmax, normal(50_000, 8))
 workload("maxima_2x2", block_maxima, normal(16, 32, 64, 64))
 workload("batch_norm", batch_norm, normal(16, 32, 32, 32))
 workload("argmax_columns", lambda xp, x: xp.argmax(x, axis=0), normal(1000, 1000))
+workload("columns_softmax", lambda xp, x: softmax(xp, x, 0), normal(1000, 1000))
+workload("standardized", standardized, normal(1000, 1000))
+workload("within_extremes", within_extremes, normal(1000, 1000))
 workload("planes_pixels", lambda xp, x: xp.permute_dims(x, (1, 2, 0)) * 2.0, normal(3, 512, 512))
 workload("every_other", lambda xp, x: x[::2, ::2] + x[1::2, 1::2], normal(2000, 2000))
 workload("rotary", rotate_pairs, normal(2048, 64), *[normal(2048, 32)] * 2)
