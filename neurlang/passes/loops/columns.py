@@ -16,6 +16,7 @@ from neurlang.ir.loops import (
     Apply,
     Atom,
     Buffer,
+    Check,
     Expression,
     For,
     Let,
@@ -26,6 +27,7 @@ from neurlang.ir.loops import (
     Store,
     Update,
     Var,
+    accesses,
     affine,
     defined_in,
     index_registers,
@@ -129,10 +131,10 @@ class _Tile:
             for register in self._crossing()
         }
 
-    def _crossing(self) -> set[Register]:
+    def _crossing(self) -> list[Register]:
         """Registers of the column's own body: they live on from one sweep to the next."""
         lets = (s for s in self.loop.body if isinstance(s, Let) and s not in self.indices)
-        return {let.register for let in lets}
+        return [let.register for let in lets]
 
     def statements(self) -> list[Statement]:
         result: list[Statement] = []
@@ -303,6 +305,7 @@ class _Block(_Tile):
     def __init__(self, loop: For, base: Affine, machine: Machine, width: int) -> None:
         super().__init__(loop, base, 1, 1, 0, width)
         self.machine = machine
+        self.whole = -(-width // machine.lanes(2)) * machine.lanes(2)  # in whole vectors
         self.places: dict[Register, Buffer] = {}
 
     def statements(self) -> list[Statement]:
@@ -320,13 +323,22 @@ class _Block(_Tile):
         atoms: dict[Atom, Affine] = {self.loop.var: self.base + affine(column)}
         lanes = self._lanes(run)
         body = _InScratch(kept, affine(column), atoms, lanes, column).body(run)
-        return [For(column, 0, self.width, lanes, "vector", body)]
+        return [self._along(column, lanes, body)]
 
     def _spread_arrays(self, lets: Sequence[Let], array: Register) -> list[Statement]:
         column = Var(self.loop.var.name, 0, self.width - 1)
         body = tuple(Store(self._place(array), (affine(column),), let.value) for let in lets)
-        lanes = choose.lanes(body, self.machine)
-        return [For(column, 0, self.width, lanes, "vector", body)]
+        return [self._along(column, choose.lanes(body, self.machine), body)]
+
+    def _along(self, column: Var, lanes: int, body: tuple[Statement, ...]) -> For:
+        """A loop along the columns; one that stays in scratch runs on to the end of the vectors."""
+        places = set(self.places.values())
+        inside = all(buffer in places for buffer, _ in accesses(body))
+        if not inside or any(isinstance(statement, Check) for statement in body):
+            return For(column, 0, self.width, lanes, "vector", body)
+        var = Var(column.name, 0, self.whole - 1)
+        moved = Rewriter({column: affine(var)}, lanes=lanes, varying=[var]).body(body)
+        return For(var, 0, self.whole, lanes, "vector", moved)
 
     def _lanes(self, run: Sequence[Statement]) -> int:
         """As in other loops; registers of the columns are stored here, and count as what is."""
@@ -336,7 +348,7 @@ class _Block(_Tile):
 
     def _place(self, array: Register) -> Buffer:
         if array not in self.places:
-            self.places[array] = Buffer(f"{array.name}s", array.dtype, (self.width,))
+            self.places[array] = Buffer(f"{array.name}s", array.dtype, (self.whole,))
         return self.places[array]
 
 
