@@ -64,3 +64,19 @@ def test_a_body_is_not_copied_for_every_accumulator() -> None:
 
     for reduce in (lambda x: x.sum(), lambda x: x.sum(axis=0)):
         assert size(60, reduce) < 8 * size(60, lambda x: x)
+
+
+def test_costly_columns_go_down_in_narrow_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two vectors of columns hide the latency of a sine as well as eight; the bits are the same."""
+    x = np.random.default_rng(0).standard_normal((75, 100)).astype(np.float32)
+
+    def function(x: Any) -> Any:
+        return np.sin(x).sum(axis=0)
+
+    with nl.options(vector_bits=128, cache="off", verify=True):
+        narrow, text = nl.jit(function)(x), nl.jit(function).lower(x).as_text("llvm")
+        nl.cache.clear()
+        monkeypatch.setattr(choose, "TILE_LIMIT", 10**9)
+        wide, longer = nl.jit(function)(x), nl.jit(function).lower(x).as_text("llvm")
+    np.testing.assert_array_equal(narrow, wide)
+    assert len(text) < len(longer) / 2

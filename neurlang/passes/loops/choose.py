@@ -43,7 +43,9 @@ CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole 
 COPY_LIMIT = 2000  # cost of all copies of what a reduction down columns adds up
 TURN_LIMIT = 48  # of one along rows, above which two accumulators take turns at a copy
 TURNS_LIMIT = 500  # of those copies, above which more accumulators do
-COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns
+COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns, at most
+LEAST_COLUMN_VECTORS = 2
+TILE_LIMIT = 450  # cost of what is written out for them
 COLUMN_BLOCKS = 4  # of columns, at least, for threads to share
 BLOCK_BYTES = 512, 8192  # of a row in such a block: long pieces to read, short sums in the cache
 
@@ -66,6 +68,16 @@ def column_block(columns: int, lanes: int, body: Sequence[Statement], machine: M
     if columns % blocks == 0:  # a rest would be another copy of all loops, and one thread's work
         return columns // blocks
     return _multiple(-(-columns // blocks), lanes)
+
+
+def column_vectors(sweeps: Sequence[For]) -> int:
+    """Vectors side by side in each of which a column's sums are registers; fewer where more is
+    computed for them, all of which is written out for every row of a tree."""
+    work = max(cost(sweep.body) for sweep in sweeps) * TREE_ROWS
+    vectors = COLUMN_VECTORS
+    while vectors > LEAST_COLUMN_VECTORS and work * vectors > TILE_LIMIT:
+        vectors //= 2
+    return vectors
 
 
 def lanes(body: Sequence[Statement], machine: Machine) -> int:

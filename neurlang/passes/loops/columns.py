@@ -70,7 +70,7 @@ class _Columns:
         self.machine = machine
         sweeps = [statement for statement in loop.body if isinstance(statement, For)]
         self.lanes = choose.lanes(sweeps, machine)
-        self.vectors = choose.COLUMN_VECTORS
+        self.vectors = choose.column_vectors(sweeps)
         self.block = choose.column_block(loop.stop, self.lanes, loop.body, machine)
 
     def statements(self) -> list[Statement]:
