@@ -28,12 +28,12 @@ class Divider:
         """Quotient and remainder of a non-negative index."""
         key = (value, divisor)
         if key not in self.made:
-            quotient, remainder = self.divided(value, divisor)
+            quotient, remainder = self.new_parts(value, divisor)
             self.made[key] = (affine(quotient), affine(remainder))
             self.parts[remainder] = (value, divisor, quotient)
         return self.made[key]
 
-    def divided(self, value: Affine, divisor: int) -> tuple[Register, Register]:
+    def new_parts(self, value: Affine, divisor: int) -> tuple[Register, Register]:
         """New registers for quotient and remainder."""
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class Divider:
 class NameOnlyDivider(Divider):
     """Registers without the statements that fill them: for questions about structure."""
 
-    def divided(self, value: Affine, divisor: int) -> tuple[Register, Register]:
+    def new_parts(self, value: Affine, divisor: int) -> tuple[Register, Register]:
         quotient = Register("q", INT64, high=value.high // divisor)
         return quotient, Register("r", INT64, high=divisor - 1)
 

@@ -115,7 +115,7 @@ class Block(Divider):
             failures.append(failure)
         self.statements.append(Check(condition, 1 + failures.index(failure)))
 
-    def divided(self, value: Affine, divisor: int) -> tuple[Register, Register]:
+    def new_parts(self, value: Affine, divisor: int) -> tuple[Register, Register]:
         """Quotient and remainder of an index, as named integers (see `access.Divider`)."""
         self.scope.divides = True
         whole = Index(value, INT64)

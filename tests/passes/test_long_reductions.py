@@ -36,14 +36,14 @@ def test_fewer_copies_change_no_bit(
 
     with nl.options(vector_bits=bits, cache="off", verify=True):
         monkeypatch.setattr(choose, "COPY_LIMIT", 10**9)
-        monkeypatch.setattr(choose, "TURN_LIMIT", 10**9)
-        monkeypatch.setattr(choose, "TURNS_LIMIT", 10**9)
+        monkeypatch.setattr(choose, "OWN_COPY_LIMIT", 10**9)
+        monkeypatch.setattr(choose, "SHARED_COPY_LIMIT", 10**9)
         expected = nl.jit(function)(x)
         lowered = str(nl.jit(function).trace(x).lower().made.program)
         nl.cache.clear()
         monkeypatch.setattr(choose, "COPY_LIMIT", 0)
-        monkeypatch.setattr(choose, "TURN_LIMIT", turns)
-        monkeypatch.setattr(choose, "TURNS_LIMIT", turns)
+        monkeypatch.setattr(choose, "OWN_COPY_LIMIT", turns)
+        monkeypatch.setattr(choose, "SHARED_COPY_LIMIT", turns)
         found = nl.jit(function)(x)
         other = str(nl.jit(function).trace(x).lower().made.program)
     assert lowered != other or name == "deviation of columns"  # each value needs its mean
@@ -76,7 +76,7 @@ def test_costly_columns_go_down_in_narrow_tiles(monkeypatch: pytest.MonkeyPatch)
     with nl.options(vector_bits=128, cache="off", verify=True):
         narrow, text = nl.jit(function)(x), nl.jit(function).lower(x).as_text("llvm")
         nl.cache.clear()
-        monkeypatch.setattr(choose, "TILE_LIMIT", 10**9)
+        monkeypatch.setattr(choose, "COLUMN_TILE_LIMIT", 10**9)
         wide, longer = nl.jit(function)(x), nl.jit(function).lower(x).as_text("llvm")
     np.testing.assert_array_equal(narrow, wide)
     assert len(text) < len(longer) / 2

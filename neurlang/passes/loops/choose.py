@@ -41,11 +41,11 @@ LEAST_SHORT_ROWS = 32  # that lie across vectors
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
 CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
 COPY_LIMIT = 2000  # cost of all copies of what a reduction down columns adds up
-TURN_LIMIT = 48  # of one along rows, above which two accumulators take turns at a copy
-TURNS_LIMIT = 500  # of those copies, above which more accumulators do
+OWN_COPY_LIMIT = 48  # the same along rows, where every accumulator has a copy of its own
+SHARED_COPY_LIMIT = 500  # and where two take turns at a copy, or more
 COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns, at most
 LEAST_COLUMN_VECTORS = 2
-TILE_LIMIT = 450  # cost of what is written out for them
+COLUMN_TILE_LIMIT = 450  # cost of what is written out for them
 COLUMN_BLOCKS = 4  # of columns, at least, for threads to share
 BLOCK_BYTES = 512, 8192  # of a row in such a block: long pieces to read, short sums in the cache
 
@@ -75,7 +75,7 @@ def column_vectors(sweeps: Sequence[For]) -> int:
     computed for them, all of which is written out for every row of a tree."""
     work = max(cost(sweep.body) for sweep in sweeps) * TREE_ROWS
     vectors = COLUMN_VECTORS
-    while vectors > LEAST_COLUMN_VECTORS and work * vectors > TILE_LIMIT:
+    while vectors > LEAST_COLUMN_VECTORS and work * vectors > COLUMN_TILE_LIMIT:
         vectors //= 2
     return vectors
 
@@ -135,15 +135,15 @@ def copies(body: Sequence[Statement], accumulators: int, vectors: int) -> int:
     Accumulators that take turns at fewer copies are moved between registers, in a loop.
     """
     work = cost(body)
-    once = vectors <= accumulators or work * accumulators <= TURN_LIMIT
-    copies = accumulators if once else accumulators // 2
-    while copies > 1 and work * copies > TURNS_LIMIT:
-        copies //= 2
-    return copies
+    once = vectors <= accumulators or work * accumulators <= OWN_COPY_LIMIT
+    number = accumulators if once else accumulators // 2
+    while number > 1 and work * number > SHARED_COPY_LIMIT:
+        number //= 2
+    return number
 
 
 def copies_are_short(body: Sequence[Statement], copies: int) -> bool:
-    """Whether what a reduction adds up may be written out so many times, for every accumulator."""
+    """Whether what is added up down columns may be written out so many times."""
     return cost(body) * copies <= COPY_LIMIT
 
 

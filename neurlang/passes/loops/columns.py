@@ -318,7 +318,7 @@ class _Block(_Tile):
         if not run:
             return []
         run = [*needed(self.indices, registers_in(run)), *run]
-        column = Var(self.loop.var.name, 0, self.width - 1)
+        column = Var(self.loop.var.name, 0, self.whole - 1)
         kept = {old: self._place(new) for old, new in {**self.arrays, **(more or {})}.items()}
         atoms: dict[Atom, Affine] = {self.loop.var: self.base + affine(column)}
         lanes = self._lanes(run)
@@ -326,7 +326,7 @@ class _Block(_Tile):
         return [self._along(column, lanes, body)]
 
     def _spread_arrays(self, lets: Sequence[Let], array: Register) -> list[Statement]:
-        column = Var(self.loop.var.name, 0, self.width - 1)
+        column = Var(self.loop.var.name, 0, self.whole - 1)
         body = tuple(Store(self._place(array), (affine(column),), let.value) for let in lets)
         return [self._along(column, choose.lanes(body, self.machine), body)]
 
@@ -336,9 +336,7 @@ class _Block(_Tile):
         inside = all(buffer in places for buffer, _ in accesses(body))
         if not inside or any(isinstance(statement, Check) for statement in body):
             return For(column, 0, self.width, lanes, "vector", body)
-        var = Var(column.name, 0, self.whole - 1)
-        moved = Rewriter({column: affine(var)}, lanes=lanes, varying=[var]).body(body)
-        return For(var, 0, self.whole, lanes, "vector", moved)
+        return For(column, 0, self.whole, lanes, "vector", body)
 
     def _lanes(self, run: Sequence[Statement]) -> int:
         """As in other loops; registers of the columns are stored here, and count as what is."""
