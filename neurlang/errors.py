@@ -43,6 +43,24 @@ class Where:
         return f"{self}: {source}" if source else str(self)
 
 
+class Definition(Where):
+    """Where a function begins, perhaps with decorators: its `def` is looked for when it is shown,
+    since that reads the file."""
+
+    @property
+    def source(self) -> str:
+        return self._below_decorators().source
+
+    def __str__(self) -> str:
+        return str(self._below_decorators())
+
+    def _below_decorators(self) -> Where:
+        for number in range(self.line, self.line + 100):
+            if linecache.getline(self.file, number).lstrip().startswith(("def ", "async ")):
+                return Where(self.file, number)
+        return Where(self.file, self.line)
+
+
 @lru_cache(maxsize=4096)
 def is_user_file(file: str) -> bool:
     """Whether a file belongs neither to neurlang nor to NumPy nor to Python itself."""
@@ -72,12 +90,8 @@ def definition(function: Callable[..., Any]) -> Where | None:
     code = getattr(function, "__code__", None)
     if code is None:
         return None
-    line = code.co_firstlineno
-    if code.co_name != "<lambda>":
-        for number in range(line, line + 100):
-            if linecache.getline(code.co_filename, number).lstrip().startswith(("def ", "async ")):
-                return Where(code.co_filename, number)
-    return Where(code.co_filename, line)
+    kind = Where if code.co_name == "<lambda>" else Definition
+    return kind(code.co_filename, code.co_firstlineno)
 
 
 class NeurlangError(Exception):

@@ -48,6 +48,7 @@ from neurlang.runtime.entry import (
     EntrySignature,
     Kind,
     Nested,
+    Overrides,
     flat,
 )
 from neurlang.runtime.entry_table import calls_of, entry_table, make_entry
@@ -92,12 +93,15 @@ class Executable:
         signature: EntrySignature,
         dispatcher: Callable[..., Any] | None = None,
         objects: Sequence[Any] = (),
+        under: Overrides | None = None,
     ) -> Callable[..., Any]:
-        """A native entry, under the options of this context; EntryMiss without a dispatcher."""
+        """A native entry, under some options or those of this context; EntryMiss without a
+        dispatcher."""
         handler = 0 if self.memory is None else id(self.memory.handler)
         told = dispatcher or self.refuse
-        self.named.append((objects, in_force()))
-        table = entry_table(signature, self.plan, told, objects, handler, _carrier())
+        under = in_force() if under is None else under
+        self.named.append((objects, under))
+        table = entry_table(signature, self.plan, told, objects, handler, _carrier(), under)
         self.tables.append(table)
         return make_entry(address(ENTRY), table, told)
 

@@ -6,7 +6,7 @@ import importlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,10 +36,7 @@ def backend() -> Any:
 
 
 class Way:
-    """A native entry of a program: what its calls look like, and the options that they are under.
-
-    `attempt` is the same as `entry`, but raises EntryMiss for what it does not take.
-    """
+    """A native entry of a program: what its calls look like, and the options they are under."""
 
     def __init__(
         self, program: Specialization, parts: dict[str, Any], objects: Sequence[Any]
@@ -47,8 +44,14 @@ class Way:
         assert program.executable is not None and program.traced is not None
         self.program = program
         signature = backend().entry_signature(program.specs, program.traced.graph, **parts)
-        self.entry = program.executable.entry(signature, self.dispatch, objects)
-        self.attempt = program.executable.entry(signature, None, objects)
+        self._make = partial(program.executable.entry, signature, objects=objects, under=in_force())
+        self.entry = self._make(self.dispatch)
+
+    @cached_property
+    def attempt(self) -> Callable[..., Any]:
+        """The same as `entry`, but it raises EntryMiss for what it does not take. Made when calls
+        of several signatures take turns."""
+        return self._make()
 
     def dispatch(self, *args: Any, **kwargs: Any) -> Any:
         """Where the native entry hands on calls that it does not take.

@@ -87,16 +87,9 @@ def _where(writer: Writer, condition: Value, yes: Value, no: Value) -> Value:
 # floats
 
 
-def _float_extreme(predicate: str) -> Emitter:
-    """Maximum or minimum; NaN wins. With a literal second, LLVM answers its NaN test itself."""
-
-    def emit(writer: Writer, a: Value, b: Value) -> Value:
-        if not a.text.startswith("%"):
-            a, b = b, a
-        chosen = writer.select(writer.fcmp(predicate, b, a), b, a)
-        return writer.select(writer.fcmp("uno", b, b), b, chosen)
-
-    return emit
+def _float_extreme(name: str) -> Emitter:
+    """`maximum` or `minimum`: NaN wins. Which zero of two comes out is left to the machine."""
+    return lambda writer, a, b: writer.intrinsic(name, a, b, flags="nsz ")
 
 
 def _float_sign(writer: Writer, a: Value) -> Value:
@@ -135,8 +128,8 @@ FLOAT: dict[str, Emitter] = {
     "floor_div": emit_floor_div,
     "mod": emit_mod,
     "fmod": emit_fmod,
-    "max": _float_extreme("ogt"),
-    "min": _float_extreme("olt"),
+    "max": _float_extreme("maximum"),
+    "min": _float_extreme("minimum"),
     "copysign": _intrinsic("copysign"),
     "nextafter": _nextafter,
     "equal": _compare_floats("oeq"),

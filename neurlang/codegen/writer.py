@@ -78,6 +78,12 @@ def constant_vector(numbers: Sequence[int | float | bool], scalar: str) -> Value
     return Value(f"<{parts}>", vector_type(scalar, len(numbers)))
 
 
+@lru_cache(maxsize=4096)
+def _shuffle_mask(lanes: tuple[int, ...]) -> str:
+    parts = ", ".join(f"i32 {lane}" if lane >= 0 else "i32 poison" for lane in lanes)
+    return f"<{len(lanes)} x i32> " + (f"<{parts}>" if any(lanes) else "zeroinitializer")
+
+
 def intrinsic_suffix(type: str) -> str:
     """`"<16 x float>"` -> `"v16f32"`: how LLVM mangles a type into an intrinsic's name."""
     scalar, lanes = split_type(type)
@@ -103,7 +109,8 @@ class Module:
 
     def declare(self, name: str, result: str, arguments: Iterable[str]) -> None:
         """Declare an external function or an intrinsic, once."""
-        self.declarations[name] = f"declare {result} @{name}({', '.join(arguments)})"
+        if name not in self.declarations:
+            self.declarations[name] = f"declare {result} @{name}({', '.join(arguments)})"
 
     def constant_array(self, scalar: str, numbers: Sequence[int | float]) -> Value:
         """A private constant table; equal tables are one. The value is its address."""
@@ -374,12 +381,12 @@ class Writer:
         self.module.declare(name, "void", (a.type for a in arguments))
         self.line(f"call void @{name}({', '.join(map(str, arguments))})")
 
-    def intrinsic(self, name: str, *arguments: Value) -> Value:
+    def intrinsic(self, name: str, *arguments: Value, flags: str = "") -> Value:
         """`llvm.NAME` overloaded on the first argument's type, which is the result's type."""
         type = arguments[0].type
         name = f"llvm.{name}.{intrinsic_suffix(type)}"
         self.module.declare(name, type, (a.type for a in arguments))
-        return self.pure(f"call {type} @{name}({', '.join(map(str, arguments))})", type)
+        return self.pure(f"call {flags}{type} @{name}({', '.join(map(str, arguments))})", type)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c, rounded once."""
@@ -418,10 +425,8 @@ class Writer:
 
     def shuffle(self, a: Value, b: Value, lanes: Sequence[int]) -> Value:
         """Lanes of `a` (0..n) and of `b` (n..2n); -1 is a lane that does not matter."""
-        mask = ", ".join(f"i32 {lane}" if lane >= 0 else "i32 poison" for lane in lanes)
         type = vector_type(a.scalar, len(lanes))
-        chosen = f"<{mask}>" if any(lanes) else "zeroinitializer"
-        return self.pure(f"shufflevector {a}, {b}, <{len(lanes)} x i32> {chosen}", type)
+        return self.pure(f"shufflevector {a}, {b}, {_shuffle_mask(tuple(lanes))}", type)
 
     def extract(self, a: Value, lane: int) -> Value:
         if a.lanes == 1:

@@ -9,7 +9,7 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import (
     BuiltinFunctionType,
@@ -30,6 +30,8 @@ from neurlang.errors import PACKAGE, SideEffectError, Where, is_user_file, user_
 from neurlang.frontend.trace import current_trace
 
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+PLAIN = (np.ndarray, np.generic, np.ufunc, int, float, str, type(None))
+WITHOUT_GENERATORS = ("math", "numpy", __name__.split(".")[0])
 BUILT_IN = (type, np.ufunc, BuiltinFunctionType, WrapperDescriptorType, MethodWrapperType)
 _GLOBAL: tuple[Any, ...] = (random._inst, np.random.mtrand._rand)
 _IMPORTING = ("importlib", "linecache.py", "tokenize.py", "codecs.py")
@@ -145,6 +147,8 @@ def _reachable(
         if instance is not None and code.co_argcount:
             local = {code.co_varnames[0]: instance}
         variables = {**plain.__globals__, **_closure(plain), **local}
+        if _draws_nothing(code, variables):
+            continue  # most functions: to disassemble one takes a tenth of a trace
         for names, line in _chains(code):
             value = _resolve(names, variables)
             if isinstance(value, MethodType | BuiltinMethodType):
@@ -220,6 +224,29 @@ def _closure(function: FunctionType) -> dict[str, Any]:
         except ValueError:
             continue  # the variable is not bound yet
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _names(code: CodeType) -> frozenset[str]:
+    """Everything that the code names, or functions inside of it; variables of theirs as well."""
+    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return frozenset((*code.co_names, *code.co_freevars, *code.co_varnames)).union(*inner)
+
+
+def _draws_nothing(code: CodeType, variables: Mapping[str, Any]) -> bool:
+    """Whether all that the code names are numbers, arrays, ufuncs and modules without generators;
+    NumPy's stand in one that has `random` in its name."""
+    names = _names(code)
+    if any("random" in name for name in names):
+        return False
+    values = [variables[name] for name in names if name in variables]
+    return all(
+        isinstance(value, PLAIN) or _is_module(value, WITHOUT_GENERATORS) for value in values
+    )
+
+
+def _is_module(value: Any, names: Container[str]) -> bool:
+    return isinstance(value, ModuleType) and value.__name__ in names
 
 
 @functools.lru_cache(maxsize=4096)

@@ -286,6 +286,11 @@ class For:
     def trips(self) -> int:
         return max(0, -(-(self.stop - self.start) // self.step))
 
+    def with_body(self, body: Iterable[Statement]) -> For:
+        """The same loop around other statements."""
+        limits = self.start, self.stop, self.step
+        return For(self.var, *limits, self.kind, tuple(body), self.unroll, self.grain)
+
 
 @dataclass(frozen=True, slots=True)
 class Let:
@@ -377,7 +382,7 @@ class Kernel:
     schedule: str = "rows"
     final: frozenset[Buffer] = frozenset()
 
-    def with_body(self, body: Sequence[Statement]) -> Kernel:
+    def with_body(self, body: Iterable[Statement]) -> Kernel:
         return replace(self, body=tuple(body))
 
     def __str__(self) -> str:
@@ -386,18 +391,14 @@ class Kernel:
         return kernel_text(self)
 
 
-def sub_bodies(statement: Statement) -> tuple[Statement, ...]:
-    """The statements inside a loop; nothing for the others."""
-    return statement.body if isinstance(statement, For) else ()
-
-
 def walk(body: Sequence[Statement]) -> Iterator[Statement]:
     """Every statement, outer before inner."""
     stack = list(reversed(body))
     while stack:
         statement = stack.pop()
         yield statement
-        stack.extend(reversed(sub_bodies(statement)))
+        if isinstance(statement, For):
+            stack.extend(reversed(statement.body))
 
 
 def expressions_of(statement: Statement) -> tuple[Expression, ...]:
@@ -556,8 +557,9 @@ def without_unused(body: Sequence[Statement], used: set[Register] | None = None)
         if isinstance(statement, Let) and statement.register not in used:
             continue
         if isinstance(statement, For):
-            statement = replace(statement, body=tuple(without_unused(statement.body, used)))
-        used |= registers_in([statement])
+            statement = statement.with_body(without_unused(statement.body, used))
+        else:
+            used |= registers_in([statement])
         kept.append(statement)
     return kept[::-1]
 

@@ -78,7 +78,7 @@ class Rewriter:
     def statement(self, statement: Statement) -> Statement:
         match statement:
             case For():
-                return replace(statement, body=self.body(statement.body))
+                return statement.with_body(self.body(statement.body))
             case Let(register, value, index):
                 return self._let(register, value, index)
             case Update(register, op, value, index):

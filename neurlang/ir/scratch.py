@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from neurlang.ir.loops import Alloc, Buffer, For, Kernel, Statement, sub_bodies
+from neurlang.ir.loops import Alloc, Buffer, For, Kernel, Statement
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -45,5 +45,6 @@ def _placed(body: Sequence[Statement], offsets: dict[Buffer, int], start: int) -
         if isinstance(statement, Alloc):
             offsets[statement.buffer] = start
             start += -(-statement.buffer.nbytes // ALIGNMENT) * ALIGNMENT
-        end = max(end, _placed(sub_bodies(statement), offsets, start))
+        elif isinstance(statement, For):
+            end = max(end, _placed(statement.body, offsets, start))
     return max(end, start)

@@ -15,6 +15,7 @@ from neurlang.runtime.entry import (
     EntrySignature,
     Nest,
     Nested,
+    Overrides,
     Shape,
     entered,
     overrides,
@@ -152,15 +153,16 @@ def entry_table(
     objects: Sequence[Any] = (),
     handler: int = 0,
     carrier: tuple[int, int] = (0, 0),
+    under: Overrides | None = None,
 ) -> np.ndarray[Any, Any]:
     """The table, of int64, of the program whose plan lies at the address `plan`.
 
     It keeps nothing alive: not the dispatcher, nor the code, nor the `objects` whose numbers the
-    signature has, nor the overrides under which it answers, those of this context. `handler` is the
-    address of NumPy's memory handler for large outputs; 0 leaves them to NumPy. `carrier` is the
-    class of lazy arrays, and where they hold their values.
+    signature has, nor the overrides `under` which it answers, by default those of this context.
+    `handler` is the address of NumPy's memory handler for large outputs; 0 leaves them to NumPy.
+    `carrier` is the class of lazy arrays, and where they hold their values.
     """
-    under = overrides.get()
+    under = overrides.get() if under is None else under
     words = _Words()
     reads = _Reads(signature, objects, words)
     builds, result = _builds(signature, objects, words)

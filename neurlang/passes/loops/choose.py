@@ -7,7 +7,7 @@ measured (docs/benchmarks.md) and depend on the machine's description alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from neurlang.codegen.machine import Machine
@@ -35,6 +35,7 @@ TREE_CHAIN = 16
 TREE_ROWS = 8
 
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
+SLOW_OPERATOR = 4  # cost of an operator that bounds its loop: a division, a root
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 32  # that lie across vectors
@@ -122,11 +123,20 @@ def cost(body: Sequence[Statement]) -> int:
 
 
 def unroll(body: Sequence[Statement]) -> int:
-    """Copies of a vector loop's body: small ones hide the latency of their loads."""
+    """Copies of a vector loop's body: small ones hide the latency of their loads. What divides, or
+    takes as long, waits for that and not for its loads."""
     work = cost(body)
-    if work > UNROLL_LIMIT:
+    if work > UNROLL_LIMIT or any(OPS[op].cost >= SLOW_OPERATOR for op in _operators(body)):
         return 1
     return 4 if work <= UNROLL_LIMIT // 2 else 2
+
+
+def _operators(body: Sequence[Statement]) -> Iterator[str]:
+    for statement in walk(body):
+        for expression in expressions_of(statement):
+            for part in parts(expression):
+                if isinstance(part, Apply) and part.op in OPS:
+                    yield part.op
 
 
 def copies(body: Sequence[Statement], accumulators: int, vectors: int) -> int:

@@ -48,7 +48,7 @@ class _Hoist:
         result: list[Statement] = []
         for statement in statements:
             if isinstance(statement, For):
-                inner = replace(statement, body=tuple(self.body(statement.body)))
+                inner = statement.with_body(self.body(statement.body))
                 before, loop = self._loop(inner)
                 result.extend(before)
                 result.append(loop)
@@ -97,4 +97,4 @@ class _Hoist:
                     body.append(replace(statement, condition=move(condition)))
                 case _:
                     body.append(statement)
-        return before, replace(loop, body=tuple(body))
+        return before, loop.with_body(body)

@@ -7,7 +7,6 @@ its bits are the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from neurlang.ir.loops import (
     Affine,
@@ -42,14 +41,14 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
     lets: list[Let] = []
     for statement in kernel.body:
         if isinstance(statement, For) and _is_worth_it(statement) and _is_independent(statement):
-            own = needed(lets, registers_in([statement]))
+            own = needed(lets, registers_in([statement])) if lets else []
             if _can_be_repeated(own, kernel):
                 body += [_with_own(piece, own) for piece in _parallel(statement, tile)]
                 continue
         if isinstance(statement, Let):
             lets.append(statement)
         body.append(statement)
-    return kernel.with_body(without_unused(body))
+    return kernel.with_body(without_unused(body) if lets else body)
 
 
 def _is_worth_it(loop: For) -> bool:
@@ -72,15 +71,17 @@ def _can_be_repeated(lets: Sequence[Let], kernel: Kernel) -> bool:
 
 def _with_own(loop: Statement, lets: Sequence[Let]) -> Statement:
     """Each thread names the values that it needs anew: registers are not shared."""
-    if not isinstance(loop, For) or loop.kind != "parallel":
+    if not lets or not isinstance(loop, For) or loop.kind != "parallel":
         return loop
-    return replace(loop, body=Rewriter({}).body([*lets, *loop.body]))
+    return loop.with_body(Rewriter({}).body([*lets, *loop.body]))
 
 
 def _parallel(loop: For, tile: int) -> list[Statement]:
     if loop.kind == "vector":
         return _chunks(loop, tile)
     grain = choose.grain(loop.trips, choose.cost(loop.body))
+    if loop.start == 0 and loop.step == 1:
+        return [For(loop.var, 0, loop.stop, 1, "parallel", loop.body, grain=grain)]
     var = Var(loop.var.name, 0, loop.trips - 1)
     index = affine(var) * loop.step + loop.start
     body = Rewriter({loop.var: index}).body(loop.body)

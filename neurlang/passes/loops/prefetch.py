@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
@@ -39,19 +38,24 @@ def prefetch(kernel: Kernel, machine: Machine) -> Kernel:
     return kernel.with_body(_body(kernel.body, large)) if large else kernel
 
 
-def _body(body: Sequence[Statement], large: set[Buffer]) -> list[Statement]:
+def _body(body: Sequence[Statement], left: set[Buffer]) -> list[Statement]:
+    """Takes from `left` what the statements load: nobody after them has to ask for it."""
     result: list[Statement] = []
-    left = set(large)
     for statement in body:
         if isinstance(statement, For):
             if statement.kind == "vector" and _only_reads(statement):
                 ahead = _ahead(statement, left)
-                statement = replace(statement, body=(*ahead, *statement.body))
+                left -= _loaded(statement.body)
+                statement = statement.with_body((*ahead, *statement.body))
             else:
-                statement = replace(statement, body=tuple(_body(statement.body, left)))
-            left -= set(elements_loaded([statement]))
+                statement = statement.with_body(_body(statement.body, left))
         result.append(statement)
+    left -= _loaded([statement for statement in body if not isinstance(statement, For)])
     return result
+
+
+def _loaded(body: Sequence[Statement]) -> set[Buffer]:
+    return {load.buffer for load in loads_in(body)}
 
 
 def _only_reads(loop: For) -> bool:

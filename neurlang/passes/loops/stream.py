@@ -46,9 +46,9 @@ def _body(
         if isinstance(statement, For):
             inside = {**multiples, statement.var: math.gcd(statement.start, statement.step)}
             if statement.kind == "vector":
-                statement = replace(statement, body=_vector(statement, large, inside))
+                statement = statement.with_body(_vector(statement, large, inside))
             else:
-                statement = replace(statement, body=tuple(_body(statement.body, large, inside)))
+                statement = statement.with_body(_body(statement.body, large, inside))
         result.append(statement)
     return result
 

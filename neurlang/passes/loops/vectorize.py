@@ -10,7 +10,6 @@ the error stays within (2 + log2 n) eps sum |x|.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
@@ -67,7 +66,7 @@ def _body(body: Sequence[Statement], lanes: Lanes, least: int) -> list[Statement
         if not isinstance(statement, For):
             result.append(statement)
         elif any(isinstance(inner, For) for inner in statement.body):
-            result.append(replace(statement, body=tuple(_body(statement.body, lanes, least))))
+            result.append(statement.with_body(_body(statement.body, lanes, least)))
         elif statement.trips >= least:
             result.extend(_loop(statement, lanes(statement.body)))
         else:
