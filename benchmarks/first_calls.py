@@ -7,6 +7,9 @@
 Each figure is the least of several processes, fewer where they take long. A process compiles a
 small function first, which loads and links LLVM: the first row says what that takes. Memory is the
 most that the process had at any time; in the first row, before it compiled anything.
+
+A first call traces the function, makes the program or finds it in the cache and links it, and runs
+it. Of those that find it, the three parts stand apart: they are measured in processes of their own.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import neurlang as nl
 
 ENOUGH = 15.0  # seconds of the runs of one program
 Figures = dict[str, float]
+PARTS = {"of which tracing": "tracing", "the cache": "finding", "the run": "running"}
 
 
 def ones(*shape: int) -> Any:
@@ -115,20 +119,34 @@ def measure_here(name: str) -> None:
     print(json.dumps({"loading": loading, "program": found, "before": before}))
 
 
-def in_fresh_process(name: str, cache: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--one", name]
+def measure_parts_here(name: str) -> None:
+    """The same, part by part."""
+    nl.jit(lambda x: x * 3.25 - 1)(ones(7))
+    _, function, arguments = PROGRAMS[name]
+    arrays = arguments()
+    program = nl.jit(lambda *xs: function(*xs))
+    tracing = timed(lambda: program.trace(*arrays))
+    (made,) = program.programs.values()
+    finding, running = timed(made.build), timed(lambda: program(*arrays))
+    print(json.dumps({"tracing": tracing, "finding": finding, "running": running}))
+
+
+def in_fresh_process(name: str, cache: str, how: str = "--one") -> dict[str, Any]:
+    command = [sys.executable, __file__, how, name]
     environment = {**os.environ, "NEURLANG_CACHE": cache}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def in_fresh_processes(name: str, cache: str, runs: int) -> list[dict[str, Any]]:
+def in_fresh_processes(
+    name: str, cache: str, runs: int, how: str = "--one"
+) -> list[dict[str, Any]]:
     """Several of them, until they have taken long enough."""
     found: list[dict[str, Any]] = []
     end = time.perf_counter() + ENOUGH
     while not found or (len(found) < runs and time.perf_counter() < end):
-        found.append(in_fresh_process(name, cache))
+        found.append(in_fresh_process(name, cache, how))
     return found
 
 
@@ -149,24 +167,30 @@ def main() -> None:
     parser.add_argument("programs", nargs="*", default=list(PROGRAMS), help=", ".join(PROGRAMS))
     parser.add_argument("--runs", type=int, default=5, help="processes for each figure")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--parts", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        measure_here(chosen.one)
-        return
-    row("first call", "compiled, ms", "processor, ms", "from the disk, ms", "memory, MiB")
-    print("|" + "---|" * 5)
+        return measure_here(chosen.one)
+    if chosen.parts:
+        return measure_parts_here(chosen.parts)
+    row("first call", "compiled, ms", "processor, ms", "from the disk, ms", *PARTS, "memory, MiB")
+    print("|" + "---|" * (5 + len(PARTS)))
     for position, name in enumerate(chosen.programs):
         cold = in_fresh_processes(name, "off", chosen.runs)
         with tempfile.TemporaryDirectory() as folder:
             in_fresh_process(name, folder)
             warm = in_fresh_processes(name, folder, chosen.runs)
+            parts = in_fresh_processes(name, folder, chosen.runs, "--parts")
         if position == 0:
             before = min(run["before"] for run in cold)
             cells = [milliseconds(cold, what, "loading") for what in ("wall", "processor")]
             cells.append(milliseconds(warm, "wall", "loading"))
+            cells += [""] * len(PARTS)
             row("the first of a process, on 7 floats", *cells, f"{before:.0f} before")
         cells = [milliseconds(cold, what) for what in ("wall", "processor")]
-        row(PROGRAMS[name][0], *cells, milliseconds(warm, "wall"), mebibytes(cold))
+        cells.append(milliseconds(warm, "wall"))
+        cells += [milliseconds(parts, "wall", part) for part in PARTS.values()]
+        row(PROGRAMS[name][0], *cells, mebibytes(cold))
 
 
 if __name__ == "__main__":
