@@ -67,7 +67,7 @@ class Target:
         """What a cached object depends on besides its graph."""
         return [
             self.machine.triple,
-            self.machine.feature_text,
+            f"{self.machine.cpu} {self.machine.feature_text}",
             f"{self.machine.l1} {self.machine.l2} {self.machine.l3} {self.pooled}",
             f"{self.machine.vector_bits} {self.threads} {self.fusion} {self.tile} {self.fast_math}",
             f"{settings.get('bisect')}",

@@ -44,6 +44,13 @@ class Machine:
         """Whether `llvm.fma` is one instruction; without it LLVM calls libm."""
         return not self.is_x86 or "fma" in self.present
 
+    @property
+    def follows_streams(self) -> bool:
+        """Whether the cores read ahead across pages by themselves: asking for lines only takes
+        their loads' places then. Measured on Zen 4, up to 1.5 times the time (docs/benchmarks.md);
+        Zen 5 takes 0.65 to 0.95 of it where it is asked. The name decides nothing but speed."""
+        return self.cpu in ("znver1", "znver2", "znver3", "znver4")
+
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in a vector register."""
         return self.vector_bits // (8 * itemsize)

@@ -24,12 +24,13 @@ def prefetched(function: Callable[..., Any], *shapes: tuple[int, ...], l2: int =
 
 
 def requests(
-    function: Callable[..., Any], *shapes: tuple[int, ...], l2: int = 1024
+    function: Callable[..., Any], *shapes: tuple[int, ...], l2: int = 1024, cpu: str = "generic"
 ) -> list[Prefetch]:
     args = [nl.ShapeDtype(shape, "float32") for shape in shapes]
     made = nl.jit(function).trace(*args).lower().made
     kernels = [step for step in made.program.steps if isinstance(step, Kernel)]
-    done = [prefetch(kernel, replace(host_machine(), l2=l2)) for kernel in kernels]
+    machine = replace(host_machine(), l2=l2, cpu=cpu)
+    done = [prefetch(kernel, machine) for kernel in kernels]
     return [s for kernel in done for s in walk(kernel.body) if isinstance(s, Prefetch)]
 
 
@@ -37,6 +38,10 @@ def test_reductions_of_what_is_read_once() -> None:
     assert prefetched(lambda a: a.sum(axis=1), ROWS) == {"a"}
     assert prefetched(lambda a: a.max(), (1 << 16,)) == {"a"}
     assert prefetched(lambda a, x: a @ x, ROWS, (1024,)) == {"a"}  # x is read for every row
+
+
+def test_cores_that_follow_streams_are_not_asked() -> None:
+    assert not requests(lambda a: a.sum(axis=1), ROWS, cpu="znver4")
 
 
 def test_the_first_loop_over_a_row_asks() -> None:

@@ -205,7 +205,17 @@ class _Grouping:
                 if repeated and cost[node] > RECOMPUTE_COST:
                     self.more.add(node)
                     cost[node] = 0
+            if node.op == "broadcast" and cost[node] > RECOMPUTE_COST:
+                self.more.update(self._computed_again(node))
         return self.more
+
+    def _computed_again(self, node: Node) -> set[Node]:
+        """What a broadcast shows, where it would be computed for each element that it shows."""
+        source = stored_source(node)
+        if source is None or source in self.anchors or source.kind != "map":
+            return set()
+        groups = (self.groups[number] for number in self.inlined_in.get(node, ()))
+        return {source} if any(_varies_inside(node, found) for found in groups) else set()
 
     def _assign(self, node: Node) -> None:
         reached = self._reached(node)
@@ -454,6 +464,17 @@ class _Grouping:
         if not _at_rows(found, members, found.row_of(self.outer_index)):
             return "it reads other rows than its own"
         return ""
+
+
+def _varies_inside(node: Node, found: Group) -> bool:
+    """Whether what a broadcast shows changes in a loop inside of one that it is the same in; if
+    not, it is computed outside of that. Down columns, the loop over rows is the inner one."""
+    source = node.args[0].shape
+    across = found.axes if found.kind == "rows" and node.shape == found.elements else ()
+    order = sorted(range(len(node.shape)), key=lambda axis: (axis in across, axis))
+    sizes = (1,) * (len(node.shape) - len(source)) + source
+    changes = [sizes[axis] != 1 for axis in order if node.shape[axis] != 1]
+    return changes != sorted(changes, reverse=True)
 
 
 def _at_rows(found: Group, members: dict[Node, set[Indices]], row: Indices) -> bool:

@@ -403,8 +403,9 @@ MEMORY_BOUND = 8  # cost of a vector that the memory brings more slowly than it 
 
 
 def comes_late(nbytes: int, machine: Machine) -> bool:
-    """Whether an operand is worth asking for in advance: the cores' own caches do not hold it."""
-    return nbytes > machine.l2
+    """Whether an operand is worth asking for in advance: the cores' own caches do not hold it, and
+    do not see by themselves what comes next."""
+    return nbytes > machine.l2 and not machine.follows_streams
 
 
 def passes_through(elements: int, size: int) -> bool:
