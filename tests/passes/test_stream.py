@@ -48,8 +48,12 @@ def test_the_masked_end_is_a_plain_store() -> None:
 
 def test_rows_that_begin_anywhere() -> None:
     assert not any(stores(lambda x: np.pad(x, ((0, 0), (1, 1))), (1000, 1001)))
-    assert any(stores(lambda x: x - x.max(axis=1, keepdims=True), (1000, 1024)))
-    assert not any(stores(lambda x: x - x.max(axis=1, keepdims=True), (1000, 1001)))
+    assert any(stores(lambda x, y: x - y[:, None], (1000, 1024), (1000,)))
+    assert not any(stores(lambda x, y: x - y[:, None], (1000, 1001), (1000,)))
+
+
+def test_bursts_after_other_loops_over_a_row() -> None:
+    assert not any(stores(lambda x: x - x.max(axis=1, keepdims=True), (1000, 1024)))
 
 
 def test_what_is_read_again() -> None:

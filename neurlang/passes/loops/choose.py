@@ -385,11 +385,12 @@ def running_side(rows: int, lanes: int) -> int:
 
 
 STREAMED = 1 << 20  # bytes of a result that is worth streaming
+PASSES = 2  # times the last cache: of less traffic, some is still there when it is used again
 
 
 def outgrows_cache(traffic: int, machine: Machine) -> bool:
     """Whether what a kernel reads and writes does not stay in the last cache until it is used."""
-    return traffic > machine.l3
+    return traffic > PASSES * machine.l3
 
 
 def streams(nbytes: int) -> bool:
