@@ -44,7 +44,7 @@ from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
 from neurlang.passes.loops.vectorize import vectorize
 from neurlang.passes.run import Budget, PassLog, run_passes
-from neurlang.runtime.cache import DiskCache, content_key
+from neurlang.runtime.cache import DiskCache, content_key, sources_stamp
 from neurlang.runtime.garbage import collector_paused
 from neurlang.runtime.memory import available
 
@@ -237,6 +237,7 @@ def cache_key(traced: Graph, target: Target) -> str:
     versions = [
         SECTIONS_VERSION,
         neurlang.__version__,
+        sources_stamp(),
         *compiler_versions(),
         np.__version__,
         sys.implementation.cache_tag or "",

@@ -17,7 +17,13 @@ from typing import Any, NoReturn
 import pytest
 
 from neurlang.runtime import cache as cache_module
-from neurlang.runtime.cache import DiskCache, content_key, default_directory, open_cache
+from neurlang.runtime.cache import (
+    DiskCache,
+    content_key,
+    default_directory,
+    open_cache,
+    sources_stamp,
+)
 
 unix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs Unix's files and signals")
 
@@ -589,3 +595,19 @@ def test_concurrent_writers_that_evict(directory: Path) -> None:
     assert outputs == [["0", "0", "True"]] * 4
     assert DiskCache(directory).stats().bytes <= 400_000 + 4 * (25_000 + 20_100)
     assert not [path for path in directory.iterdir() if path.suffix == ".part"]
+
+
+def test_another_copy_of_the_package_has_another_stamp(tmp_path: Path) -> None:
+    (tmp_path / "passes").mkdir()
+    source = tmp_path / "passes" / "tile.py"
+    source.write_text("ROWS = 6\n")
+    stamp = sources_stamp.__wrapped__
+    first = stamp(str(tmp_path))
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "tile.py").write_text("")
+    assert stamp(str(tmp_path)) == first
+    source.write_text("ROWS = 14\n")
+    changed = stamp(str(tmp_path))
+    os.utime(source, ns=(1, 1))
+    assert len({first, changed, stamp(str(tmp_path))}) == 3
+    assert stamp(str(tmp_path / "nowhere")) == stamp(str(tmp_path / "archive.zip"))

@@ -26,8 +26,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal
+
+from neurlang.errors import PACKAGE
 
 if sys.platform != "win32":
     import pwd
@@ -85,6 +88,23 @@ def content_key(*parts: str | bytes) -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def sources_stamp(package: str = PACKAGE) -> str:
+    """What tells this copy of neurlang from another of the same version: a checkout changes. The
+    sizes and times of its files do; to read them would take longer than a hit."""
+    found = []
+    folders = [package]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:  # a package may be an archive
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    status = entry.stat()
+                    found.append(f"{entry.path} {status.st_size} {status.st_mtime_ns}")
+                elif entry.name != "__pycache__" and entry.is_dir():
+                    folders.append(entry.path)
+    return content_key(*sorted(found))
 
 
 @dataclass
