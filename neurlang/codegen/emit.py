@@ -237,9 +237,13 @@ class _Function(Accesses):
         if loop.kind == "parallel":
             self._parallel(loop)
         elif loop.kind == "unroll":
+            starts = []
             for number in range(loop.start, loop.stop, loop.step):
+                starts.append(len(self.writer.lines))
                 self.vars[loop.var] = number
                 self.body(loop.body)
+            if all(isinstance(inner, For) and inner.kind == "vector" for inner in loop.body):
+                self.writer.interleave(starts)  # else one copy may read what another stores
         elif loop.kind == "vector":
             self._vector(loop)
         else:
@@ -286,13 +290,16 @@ class _Function(Accesses):
 
     def _copies(self, loop: For, stop: Value | None = None) -> None:
         """The body, as often as the loop is unrolled; in front of `stop` where that is given."""
+        starts = []
         for copy in range(loop.unroll):
+            starts.append(len(self.writer.lines))
             self.ahead[loop.var] = copy * loop.step
             if stop is not None:
                 here = self.vars[loop.var]
                 assert isinstance(here, Value)
                 self.mask = self._active(here, stop, loop.step)
             self.body(loop.body)
+        self.writer.interleave(starts)
         self.ahead[loop.var] = 0
 
     def _repeat(self, loop: For, start: Value, stop: Value, masked: bool) -> None:

@@ -7,6 +7,7 @@ LLVM's own parser and verifier read every module before it is compiled.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from functools import lru_cache
 BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64, "ptr": 64}
 INTEGER_OF = {"float": "i32", "double": "i64"}
 FLOAT_OF = {"i32": "float", "i64": "double"}
+SHORTEST_CHAIN = 8  # lines
+_NAME = re.compile(r"%[\w.]+")
 SUFFIX = {"float": "f32", "double": "f64", "ptr": "p0"}
 
 
@@ -89,6 +92,24 @@ def intrinsic_suffix(type: str) -> str:
     scalar, lanes = split_type(type)
     short = SUFFIX.get(scalar, scalar)
     return short if lanes == 1 else f"v{lanes}{short}"
+
+
+def _is_straight(lines: Sequence[str]) -> bool:
+    return all(line and line[0] == " " and not line.startswith("  br ") for line in lines)
+
+
+def _in_turns(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Lines of both, each after those that it refers to; the second may refer to the first."""
+    place = {line.split(" ", 3)[2]: number for number, line in enumerate(first)}
+    merged: list[str] = []
+    done = 0
+    for line in second:
+        needed = max((place.get(name, -1) for name in _NAME.findall(line)), default=-1)
+        turn = max(done + 1, needed + 1)
+        merged += first[done:turn]
+        merged.append(line)
+        done = turn
+    return merged + list(first[done:])
 
 
 class Module:
@@ -215,6 +236,20 @@ class Writer:
         written, self.lines = self.lines, lines
         self.known = known
         self.lines[place] = "\n".join(filter(None, [self.lines[place], *written]))
+
+    def interleave(self, starts: Sequence[int]) -> None:
+        """Take lines in turns from two pieces of the text at a time, which begin at these places
+        and do the same to other elements. Not where one has blocks of its own, or is a few lines.
+
+        Each is a chain of instructions that wait for each other, and a processor finds work that
+        need not wait among the next few dozen only.
+        """
+        ends = [*starts[1:], len(self.lines)]
+        pieces = [self.lines[start:end] for start, end in zip(starts, ends)]
+        if any(len(piece) < SHORTEST_CHAIN or not _is_straight(piece) for piece in pieces):
+            return
+        for first, second in zip(range(0, len(pieces), 2), range(1, len(pieces), 2)):
+            self.lines[starts[first] : ends[second]] = _in_turns(pieces[first], pieces[second])
 
     def finish(self) -> None:
         """Close the function and hand its text to the module."""

@@ -35,7 +35,7 @@ TREE_CHAIN = 16
 TREE_ROWS = 8
 
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
-SLOW_OPERATOR = 4  # cost of an operator that bounds its loop: a division, a root
+DIVIDING = frozenset({"div", "sqrt", "floor_div", "mod", "fmod"})
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 32  # that lie across vectors
@@ -107,6 +107,7 @@ def sum_lanes(dtype: DType, machine: Machine) -> int:
 def cost(body: Sequence[Statement]) -> int:
     """Operators and memory accesses of one execution of the statements, loops multiplied."""
     total = 0
+    loads: set[Load] = set()  # what is read twice is loaded once
     for statement in body:
         if isinstance(statement, For):
             total += statement.trips * cost(statement.body)
@@ -116,19 +117,22 @@ def cost(body: Sequence[Statement]) -> int:
         for expression in expressions_of(statement):
             for part in parts(expression):
                 if isinstance(part, Load):
-                    total += 1
+                    loads.add(part)
                 elif isinstance(part, Apply):
                     total += OPS[part.op].cost if part.op in OPS else 1
-    return total
+    return total + len(loads)
 
 
 def unroll(body: Sequence[Statement]) -> int:
-    """Copies of a vector loop's body: small ones hide the latency of their loads. What divides, or
-    takes as long, waits for that and not for its loads."""
-    work = cost(body)
-    if work > UNROLL_LIMIT or any(OPS[op].cost >= SLOW_OPERATOR for op in _operators(body)):
+    """Copies of a vector loop's body: small ones hide the latency of their loads, and chains of
+    operators that of each other. What divides waits for the divider, all the same; functions are
+    written with short chains.
+    """
+    work, operators = cost(body), set(_operators(body))
+    if work > UNROLL_LIMIT or operators & DIVIDING:
         return 1
-    return 4 if work <= UNROLL_LIMIT // 2 else 2
+    simple = all(OPS[operator].cost == 1 for operator in operators)
+    return 4 if simple or work <= UNROLL_LIMIT // 2 else 2
 
 
 def _operators(body: Sequence[Statement]) -> Iterator[str]:
