@@ -36,6 +36,7 @@ TREE_ROWS = 8
 
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
+PARALLEL_WORK_AWAKE = 1 << 13
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 32  # that lie across vectors
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
@@ -161,9 +162,10 @@ def rows_lie_across(loop: For) -> bool:
     return short and all(each.step == 1 for each in inner) and cost(loop.body) <= SHORT_ROW_COST
 
 
-def worth_threads(work: int) -> bool:
-    """Whether a loop does enough to be shared among threads."""
-    return work >= PARALLEL_WORK
+def worth_threads(work: int, awake: bool = False) -> bool:
+    """Whether a loop does enough to be shared among threads; less, where another loop of the kernel
+    keeps them `awake`."""
+    return work >= (PARALLEL_WORK_AWAKE if awake else PARALLEL_WORK)
 
 
 def grain(trips: int, work_per_trip: int) -> int:
@@ -191,17 +193,14 @@ MOST_ROWS = 14
 REACH = 5.5  # rows of a tile that hide the loads of its right operand
 LATENCY = 8  # multiply-adds in flight
 EDGE_COST = 0.05  # of one more piece of rows or columns: another copy of the code
-ROW_BLOCKS, LEAST_ROW_BLOCK = 8, 128  # at most so many, and of at least so many rows
+LEAST_ROWS = 128  # for which a right operand is packed as a whole
+LONGEST_ROW_BLOCK = 256
 STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
 STREAM_DEPTH = 64
 STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
 DEPTH_STEP = 16  # ranges of k are multiples of it, so that unrolled steps come out even
+REREAD_LEFT, REREAD_RIGHT = 0.2, 4.0  # cost of a block: of a tile's width, of a row
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
-
-
-def row_block(rows: int, height: int) -> int:
-    """Rows for which one thread packs the ranges of k of a single block of columns."""
-    return _multiple(max(LEAST_ROW_BLOCK, -(-rows // ROW_BLOCKS)), height)
 
 
 def depth_unroll(steps: int, plain: bool) -> int:
@@ -223,8 +222,9 @@ def depth_unroll(steps: int, plain: bool) -> int:
 class TileShape:
     """The tiles of a product: rows by columns, ranges of `depth`, blocks of columns.
 
-    `packed` copies a block into panels first; `stream` reads the right operand in its own order;
-    neither reads it in place.
+    `packed` copies a block into panels first, or, with `whole`, all of the right operand, for
+    blocks of `row_block` rows; `stream` reads the right operand in its own order; neither reads it
+    in place. Without `row_block` there are no blocks of rows.
     """
 
     rows: int
@@ -233,6 +233,8 @@ class TileShape:
     block: int
     packed: bool = False
     stream: bool = False
+    whole: bool = False
+    row_block: int = 0
 
 
 def tile(
@@ -243,27 +245,76 @@ def tile(
     side_by_side: bool,
     machine: Machine,
     divided: bool = True,
+    alone: bool = False,
 ) -> TileShape:
     """The tile for an (rows, depth) by (depth, columns) product.
 
     Where the right operand is contiguous along its columns and fits in half of the second cache it
-    is read in place. Threads share the blocks of columns where the product is to be `divided`.
+    is read in place. Threads share the blocks of columns where the product is to be `divided`; one
+    that stands `alone`, in no loops over a batch, may share blocks of rows instead.
     """
     width = sum_lanes(dtype, machine)
     size = columns * depth * dtype.itemsize
     height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
     across = vectors * width
-    if side_by_side and size <= machine.l2 // 2:
-        return TileShape(height, across, depth, columns)
+    fits = size <= machine.l2 // 2
+    if side_by_side and fits:
+        shared = _row_share(rows, height, -(-columns // width) * depth) if alone else 0
+        return TileShape(height, across, depth, columns, row_block=shared)
     if side_by_side and rows <= STREAM_ROWS:
-        wanted = _multiple(min(STREAM_BLOCK, -(-columns // 4)), across)
-        block = _even(columns, wanted, across)
+        block = _column_share(columns, across, STREAM_BLOCK)
         return TileShape(height, across, STREAM_DEPTH, block, stream=True)
+    if alone and not fits and rows >= LEAST_ROWS and size <= machine.l3 // 4:
+        ranges = -(-depth // LONGEST_DEPTH)
+        piece = -(-depth // ranges)
+        most = max(1, machine.l2 // 2 // (piece * dtype.itemsize * across))
+        panels = -(-columns // across)
+        block = -(-panels // -(-panels // most)) * across
+        down = _row_block(rows, height)
+        return TileShape(height, across, piece, block, packed=True, whole=True, row_block=down)
     piece = _even(depth, LONGEST_DEPTH, DEPTH_STEP)
-    fits = machine.l2 // 2 // (piece * dtype.itemsize)
-    share = -(-columns // 4) if divided else columns
-    wanted = _multiple(max(across, min(fits, share)), across)
-    return TileShape(height, across, piece, _even(columns, wanted, across), packed=True)
+    longest = max(across, machine.l2 // 2 // (piece * dtype.itemsize))
+    block = _column_share(columns, across, longest) if divided else min(columns, longest)
+    return TileShape(height, across, piece, _multiple(block, across), packed=True)
+
+
+def _row_share(rows: int, height: int, work: int) -> int:
+    """Rows that a thread claims at once, so that the last tile, of fewer rows, is among them; 0
+    where there is none, or too little `work` on a row for two threads."""
+    tiles = -(-rows // height)
+    if rows % height == 0 or not worth_threads(rows * work * 2):
+        return 0
+    return grain(tiles, height * work * 2) * height
+
+
+def _column_share(columns: int, across: int, longest: int) -> int:
+    """Columns of a block that is a thread's work: the narrower, the more often the left operand is
+    read."""
+    return _share(-(-columns // across), max(1, longest // across), REREAD_LEFT) * across
+
+
+def _row_block(rows: int, height: int) -> int:
+    """Rows of a block that is a thread's work: the fewer, the more often panels are read."""
+    tiles = -(-rows // height)
+    return _share(tiles, max(1, LONGEST_ROW_BLOCK // height), REREAD_RIGHT / height) * height
+
+
+def _share(tiles: int, most: int, cost: float) -> int:
+    """Tiles of a block, `most` at most, so that two threads come out even, and four nearly so; each
+    takes the next block when it is done with one. Small blocks have a `cost`."""
+    best, least = 1, math.inf
+    for number in range(1, min(tiles, most) + 1):
+        two, four = (_longest(tiles, number, threads) * threads / tiles for threads in (2, 4))
+        found = 2 * two + four / 4 + cost / number
+        if found <= least:
+            best, least = number, found
+    return best
+
+
+def _longest(tiles: int, number: int, threads: int) -> int:
+    """The most tiles that a thread gets, in blocks of so many and what is left, the last of all."""
+    each, more = divmod(tiles // number, threads)
+    return max((each + (more > 0)) * number, each * number + tiles % number)
 
 
 def _even(count: int, longest: int, unit: int) -> int:
