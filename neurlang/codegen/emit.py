@@ -17,8 +17,10 @@ from typing import NamedTuple
 from neurlang.codegen.accesses import Accesses, Place
 from neurlang.codegen.mathlib.short_power import emit_short_power
 from neurlang.codegen.scalar import constant_value, emit_op
+from neurlang.codegen.squares import transposed
 from neurlang.codegen.writer import (
     BITS,
+    SMALLEST_REGISTER,
     Module,
     Value,
     constant,
@@ -59,7 +61,6 @@ OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 RAISED = (1 << 31) - 1  # a library step raised a Python exception
 STOPPED = RAISED - 1  # a signal's handler did, and the exception is the thread's
 MOST_ROUNDS = 1 << 20  # of a loop, as LLVM is told
-SMALLEST_REGISTER = 128  # bits of a vector
 
 
 class Stage(NamedTuple):
@@ -199,21 +200,9 @@ class _Function(Accesses):
         return register, tuple(numbers)
 
     def _transpose(self, register: Register) -> None:
-        """Blocks off the diagonal change places, half as large each time (Eklundh 1972)."""
-        count = register.lanes
-        rows = [self.registers[(register, (r,))] for r in range(count)]
-        size = count // 2
-        while size:
-            first = [k for k in range(count) if not k & size]
-            upper = [k if k in first else count + k - size for k in range(count)]
-            lower = [k + size if k in first else count + k for k in range(count)]
-            for r in first:
-                pair = rows[r], rows[r + size]
-                rows[r] = self.writer.shuffle(*pair, upper)
-                rows[r + size] = self.writer.shuffle(*pair, lower)
-            size //= 2
-        for r, row in enumerate(rows):
-            self.registers[(register, (r,))] = row
+        places = [(register, (number,)) for number in range(register.lanes)]
+        rows = transposed(self.writer, [self.registers[place] for place in places])
+        self.registers.update(zip(places, rows))
 
     def _rotate(self, register: Register, by: int) -> None:
         """Values get other places; only a loop that carries them moves any."""

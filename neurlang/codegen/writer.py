@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
+SMALLEST_REGISTER = 128  # bits of a vector
 BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64, "ptr": 64}
 INTEGER_OF = {"float": "i32", "double": "i64"}
 FLOAT_OF = {"i32": "float", "i64": "double"}

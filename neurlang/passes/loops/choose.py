@@ -99,9 +99,12 @@ def _is_index(part: object) -> bool:
     return isinstance(part, Index)
 
 
-def sum_lanes(dtype: DType, machine: Machine) -> int:
-    """Elements at once in the tiles of a product, whatever its results are converted to."""
-    return machine.lanes(max(2, dtype.itemsize))
+def sum_lanes(columns: int, dtype: DType, machine: Machine) -> int:
+    """Elements at once in the tiles of a product, whatever its results are converted to; of few
+    columns no more than fit: short vectors are no slower, and some processors do two at once."""
+    size = max(2, dtype.itemsize)
+    least = min(SHORTEST_VECTOR, machine.vector_bits // 8) // size
+    return min(machine.lanes(size), max(least, 1 << (columns - 1).bit_length()))
 
 
 def cost(body: Sequence[Statement]) -> int:
@@ -187,6 +190,7 @@ def chunk(count: int, step: int, work_per_element: int, tile: int = 0) -> int:
     return max(step, wanted // step * step)
 
 
+SHORTEST_VECTOR = 16  # bytes
 DEPTH_UNROLL = 2  # most steps of k in one iteration
 INLINE_EPILOGUE = 12  # cost of what follows a product and is worth writing out for every vector
 MOST_ROWS = 14
@@ -195,10 +199,11 @@ LATENCY = 8  # multiply-adds in flight
 EDGE_COST = 0.05  # of one more piece of rows or columns: another copy of the code
 LEAST_ROWS = 128  # for which a right operand is packed as a whole
 LONGEST_ROW_BLOCK = 256
-STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
-STREAM_DEPTH = 64
+STREAM_ROWS = 96  # with no more rows than this, the right operand is read once, in its order
+FEW_ROWS = 32  # the same, where it comes from memory
+STREAM_DEPTH = 1024  # steps of k in a row; longer ones are cut
 STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
-DEPTH_STEP = 16  # ranges of k are multiples of it, so that unrolled steps come out even
+DEPTH_STEPS = 16, 4  # of which ranges of k are multiples: squares and unrolled steps come out even
 REREAD_LEFT, REREAD_RIGHT = 0.2, 4.0  # cost of a block: of a tile's width, of a row
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
 
@@ -253,7 +258,7 @@ def tile(
     is read in place. Threads share the blocks of columns where the product is to be `divided`; one
     that stands `alone`, in no loops over a batch, may share blocks of rows instead.
     """
-    width = sum_lanes(dtype, machine)
+    width = sum_lanes(columns, dtype, machine)
     size = columns * depth * dtype.itemsize
     height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
     across = vectors * width
@@ -261,9 +266,10 @@ def tile(
     if side_by_side and fits:
         shared = _row_share(rows, height, -(-columns // width) * depth) if alone else 0
         return TileShape(height, across, depth, columns, row_block=shared)
-    if side_by_side and rows <= STREAM_ROWS:
+    if side_by_side and rows <= (STREAM_ROWS if size <= machine.l3 // 2 else FEW_ROWS):
         block = _column_share(columns, across, STREAM_BLOCK)
-        return TileShape(height, across, STREAM_DEPTH, block, stream=True)
+        piece = depth if depth <= STREAM_DEPTH else _even(depth, STREAM_DEPTH // 2, DEPTH_STEPS)
+        return TileShape(height, across, piece, block, stream=True)
     if alone and not fits and rows >= LEAST_ROWS and size <= machine.l3 // 4:
         ranges = -(-depth // LONGEST_DEPTH)
         piece = -(-depth // ranges)
@@ -272,7 +278,7 @@ def tile(
         block = -(-panels // -(-panels // most)) * across
         down = _row_block(rows, height)
         return TileShape(height, across, piece, block, packed=True, whole=True, row_block=down)
-    piece = _even(depth, LONGEST_DEPTH, DEPTH_STEP)
+    piece = _even(depth, LONGEST_DEPTH, DEPTH_STEPS)
     longest = max(across, machine.l2 // 2 // (piece * dtype.itemsize))
     block = _column_share(columns, across, longest) if divided else min(columns, longest)
     return TileShape(height, across, piece, _multiple(block, across), packed=True)
@@ -317,19 +323,20 @@ def _longest(tiles: int, number: int, threads: int) -> int:
     return max((each + (more > 0)) * number, each * number + tiles % number)
 
 
-def _even(count: int, longest: int, unit: int) -> int:
-    """A piece of `count`, a multiple of `unit` not above `longest`, so that pieces come out even.
+def _even(count: int, longest: int, units: Sequence[int]) -> int:
+    """A piece of `count`, a multiple of a unit not above `longest`, so that pieces come out even.
 
     An uneven last piece is another copy of all loops. Where up to half as many pieces more do not
-    help, there are as few as possible.
+    help, there are as few as possible, multiples of the first unit.
     """
     pieces = -(-count // longest)
     if pieces == 1:
         return count
-    for number in range(pieces, pieces * 3 // 2 + 1):
-        if count % (number * unit) == 0:
-            return count // number
-    return min(longest, _multiple(-(-count // pieces), unit))
+    for unit in units:
+        for number in range(pieces, pieces * 3 // 2 + 1):
+            if count % (number * unit) == 0:
+                return count // number
+    return min(longest, _multiple(-(-count // pieces), units[0]))
 
 
 def _multiple(count: int, unit: int) -> int:
@@ -385,7 +392,7 @@ def rows_together(rows: int, count: int, row: int, right: int, machine: Machine)
     if row * count <= machine.l2:
         return 0
     longest = min(LONGEST_BLOCK, rows, max(machine.l2 // 2, machine.l3 // 8) // row)
-    block = _even(rows, longest // 8 * 8, 8) if longest >= 8 else 0
+    block = _even(rows, longest // 8 * 8, (8,)) if longest >= 8 else 0
     return block if block * row * 4 >= right else 0
 
 
@@ -458,9 +465,24 @@ def waits_for_memory(body: Sequence[Statement]) -> bool:
     return cost(body) <= MEMORY_BOUND
 
 
+SQUARE_LANES = 8  # of a square that is packed: LLVM takes a hundredth of a second for one of 16
+SQUARE_BYTES = 16, 32  # of its rows, at least and at most
 SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64
+
+
+def square_lanes(lanes: int, nbytes: int, machine: Machine) -> int:
+    """Rows, and lanes, of a square of such an operand that is packed, where vectors have `lanes`.
+
+    Whole vectors where the operand comes from memory, or the last cache: then each cache line is
+    touched once, which counts where rows that lie a power of two apart share few cache sets.
+    """
+    if comes_late(nbytes, machine):
+        return lanes
+    size = machine.vector_bits // 8 // lanes
+    least, most = (count // size for count in SQUARE_BYTES)
+    return min(lanes, most, max(least, SQUARE_LANES))
 
 
 def line_elements(body: Sequence[Statement]) -> int:

@@ -42,18 +42,23 @@ def transpose(kernel: Kernel, machine: Machine) -> Kernel:
     """
     if kernel.schedule not in ("rows", "tiles"):
         return kernel
-    return kernel.with_body(_body(kernel.body, machine))
+    return kernel.with_body(_body(kernel.body, machine, kernel.schedule == "tiles"))
 
 
-def _body(body: Sequence[Statement], machine: Machine) -> list[Statement]:
+def _body(body: Sequence[Statement], machine: Machine, packs: bool) -> list[Statement]:
     result: list[Statement] = []
     for statement in body:
         match statement:
             case For(body=(For() as inner,)) if loads := _across(statement, inner):
                 lanes = choose.lanes(inner.body, machine)
-                result += _Squares(statement, inner, loads, lanes).statements()
+                line = choose.line_elements(inner.body)
+                if packs:
+                    nbytes = max(load.buffer.nbytes for load in loads)
+                    lanes = choose.square_lanes(lanes, nbytes, machine)
+                line = max(lanes, line // lanes * lanes)
+                result += _Squares(statement, inner, loads, lanes, line).statements()
             case For() if tile_of(statement) is None:  # tiles of products are written out later
-                result.append(replace(statement, body=tuple(_body(statement.body, machine))))
+                result.append(replace(statement, body=tuple(_body(statement.body, machine, packs))))
             case _:
                 result.append(statement)
     return result
@@ -76,11 +81,16 @@ def _across(outer: For, inner: For) -> list[Load]:
 
 
 class _Squares:
-    def __init__(self, outer: For, inner: For, loads: Sequence[Load], lanes: int) -> None:
+    """Squares of `lanes` rows; those along a cache line, of `line` elements, follow each other."""
+
+    def __init__(
+        self, outer: For, inner: For, loads: Sequence[Load], lanes: int, line: int
+    ) -> None:
         self.outer = outer
         self.inner = inner
         self.loads = loads
         self.lanes = lanes
+        self.line = line
         work = choose.cost(inner.body) * lanes
         self.written_out = work <= choose.SQUARE_LIMIT
 
@@ -91,13 +101,20 @@ class _Squares:
 
         def across(x: Affine, height: int) -> list[Statement]:
             def square(y: Affine, width: int) -> list[Statement]:
+                if width == lanes and height > lanes:
+                    return strips("part", height, lanes, lambda part, _: self._square(x + part, y))
                 if (height, width) == (lanes, lanes):
                     return self._square(x, y)
                 return [self._plain(x, y, height, width)]
 
             return strips(self.inner.var.name, self.inner.trips, lanes, square)
 
-        return strips(self.outer.var.name, self.outer.trips, lanes, across)
+        whole = self.outer.trips // self.line * self.line
+        left = self.outer.trips - whole
+        result = strips(self.outer.var.name, whole, self.line, across)
+        return result + strips(
+            self.outer.var.name, left, lanes, lambda x, height: across(x + whole, height)
+        )
 
     def _moved(self, x: Affine, y: Affine) -> dict[Atom, Affine]:
         return {self.outer.var: x + self.outer.start, self.inner.var: y + self.inner.start}
