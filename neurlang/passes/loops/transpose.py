@@ -51,12 +51,10 @@ def _body(body: Sequence[Statement], machine: Machine, packs: bool) -> list[Stat
         match statement:
             case For(body=(For() as inner,)) if loads := _across(statement, inner):
                 lanes = choose.lanes(inner.body, machine)
-                line = choose.line_elements(inner.body)
                 if packs:
                     nbytes = max(load.buffer.nbytes for load in loads)
                     lanes = choose.square_lanes(lanes, nbytes, machine)
-                line = max(lanes, line // lanes * lanes)
-                result += _Squares(statement, inner, loads, lanes, line).statements()
+                result += _Squares(statement, inner, loads, lanes).statements()
             case For() if tile_of(statement) is None:  # tiles of products are written out later
                 result.append(replace(statement, body=tuple(_body(statement.body, machine, packs))))
             case _:
@@ -81,16 +79,11 @@ def _across(outer: For, inner: For) -> list[Load]:
 
 
 class _Squares:
-    """Squares of `lanes` rows; those along a cache line, of `line` elements, follow each other."""
-
-    def __init__(
-        self, outer: For, inner: For, loads: Sequence[Load], lanes: int, line: int
-    ) -> None:
+    def __init__(self, outer: For, inner: For, loads: Sequence[Load], lanes: int) -> None:
         self.outer = outer
         self.inner = inner
         self.loads = loads
         self.lanes = lanes
-        self.line = line
         work = choose.cost(inner.body) * lanes
         self.written_out = work <= choose.SQUARE_LIMIT
 
@@ -101,20 +94,13 @@ class _Squares:
 
         def across(x: Affine, height: int) -> list[Statement]:
             def square(y: Affine, width: int) -> list[Statement]:
-                if width == lanes and height > lanes:
-                    return strips("part", height, lanes, lambda part, _: self._square(x + part, y))
                 if (height, width) == (lanes, lanes):
                     return self._square(x, y)
                 return [self._plain(x, y, height, width)]
 
             return strips(self.inner.var.name, self.inner.trips, lanes, square)
 
-        whole = self.outer.trips // self.line * self.line
-        left = self.outer.trips - whole
-        result = strips(self.outer.var.name, whole, self.line, across)
-        return result + strips(
-            self.outer.var.name, left, lanes, lambda x, height: across(x + whole, height)
-        )
+        return strips(self.outer.var.name, self.outer.trips, lanes, across)
 
     def _moved(self, x: Affine, y: Affine) -> dict[Atom, Affine]:
         return {self.outer.var: x + self.outer.start, self.inner.var: y + self.inner.start}
