@@ -38,6 +38,7 @@ from neurlang.passes.loops import choose
 from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
@@ -129,7 +130,7 @@ def values(kernel: Kernel, memory: Any) -> Any:
 
 
 def applied(apply: Callable[..., Any], kernel: Kernel, target: pipeline.Target) -> Kernel:
-    if apply in (tile, transpose, accumulate, distribute, vectorize, prefetch):
+    if apply in (tile, transpose, accumulate, distribute, vectorize, jam, prefetch):
         return apply(kernel, target.machine)
     if apply is stream:
         return apply(kernel, target.machine, True)

@@ -447,6 +447,8 @@ def streams(nbytes: int) -> bool:
 
 PREFETCH_BYTES = 8192  # ahead: a core reads as much while the memory answers
 MOST_SWEEPS = 4  # loops over a row: more, and it is an operand that is used again
+ROWS_AT_ONCE = 2
+PAGE = 4096
 MEMORY_BOUND = 8  # cost of a vector that the memory brings more slowly than it is computed
 
 
@@ -460,9 +462,22 @@ def passes_through(elements: int, size: int) -> bool:
     return elements <= MOST_SWEEPS * size + size // 4
 
 
-def waits_for_memory(body: Sequence[Statement]) -> bool:
-    """Whether a vector loop does little for what it reads."""
-    return cost(body) <= MEMORY_BOUND
+def waits_for_memory(body: Sequence[Statement], rows: int = 1) -> bool:
+    """Whether a vector loop does little for what it reads, of so many rows."""
+    return cost(body) <= MEMORY_BOUND * rows
+
+
+def rows_at_once(count: int, nbytes: int, sums: int, machine: Machine) -> int:
+    """Rows that are added up side by side, with so many registers for the sums of each.
+
+    Worth it where they come from a cache, and not the first: memory brings one row after the other
+    faster, and rows that lie whole pages apart share few sets of a cache.
+    """
+    comes_from_cache = machine.l1 < nbytes <= machine.l3 // 3
+    apart = nbytes // count % PAGE != 0
+    fits = ROWS_AT_ONCE * sums <= machine.vector_registers - ROWS_AT_ONCE - 2
+    even = count % ROWS_AT_ONCE == 0 and count > ROWS_AT_ONCE
+    return ROWS_AT_ONCE if comes_from_cache and apart and fits and even else 1
 
 
 SQUARE_LANES = 8  # of a square that is packed: LLVM takes a hundredth of a second for one of 16

@@ -68,7 +68,12 @@ def _body(body: Sequence[Statement], large: set[Buffer]) -> list[Statement]:
 def _only_reads(loop: For) -> bool:
     updates = any(isinstance(statement, Update) for statement in loop.body)
     stores = any(isinstance(statement, Store) for statement in loop.body)
-    return updates and not stores and choose.waits_for_memory(loop.body)
+    return updates and not stores and choose.waits_for_memory(loop.body, _sums(loop))
+
+
+def _sums(loop: For) -> int:
+    """How many rows are added up side by side."""
+    return len({statement.register for statement in loop.body if isinstance(statement, Update)})
 
 
 def _ahead(loop: For, large: set[Buffer]) -> list[Statement]:
