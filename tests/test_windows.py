@@ -30,10 +30,12 @@ from neurlang.ir.loops import (
     Var,
     Window,
     affine,
+    walk,
 )
 from neurlang.ir.loops_interpret import interpret_kernel
 from neurlang.ir.loops_verify import verify_kernel
 from neurlang.ir.types import FLOAT32, INT64
+from neurlang.passes.loops import choose
 
 GENERATOR = np.random.default_rng(0)
 SIZE = 20
@@ -168,6 +170,40 @@ def test_products_whose_blocks_end_in_the_middle(shape: tuple[int, ...], dtype: 
     bound = 4 * np.finfo(dtype).eps * depth * 4
     np.testing.assert_allclose(product(a, b), wide, rtol=0, atol=bound)
     np.testing.assert_allclose(biased, np.maximum(wide + b[0], 0), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 7])
+def test_the_longest_share_is_that_of_threads_that_take_turns(threads: int) -> None:
+    """Against a simulation: whoever is done first takes the next block."""
+    for tiles in range(1, 60):
+        for number in range(1, tiles + 1):
+            whole, rest = divmod(tiles, number)
+            done = [0] * threads
+            for block in [number] * whole + [rest]:
+                done[done.index(min(done))] += block
+            assert choose._longest(tiles, number, threads) == max(done)
+
+
+def test_two_threads_come_out_even() -> None:
+    """No thread of two waits long for the other, whatever the number of columns or rows."""
+    for count in range(200, 3000, 37):
+        for size in (32, 48, 64):
+            tiles = -(-count // size)
+            block = choose._column_share(count, size, 512) // size
+            assert choose._longest(tiles, block, 2) <= tiles / 2 * 1.15 + 1
+
+
+def test_few_columns_have_short_vectors() -> None:
+    lanes = []
+    for columns in (2, 3, 5, 9, 40):
+        a, b = nl.ShapeDtype((50, 30), "float32"), nl.ShapeDtype((30, columns), "float32")
+        with nl.options(vector_bits=512):
+            made = nl.jit(lambda a, b: a @ b).trace(a, b).lower().made
+        (kernel,) = made.program.steps
+        loops = [s for s in walk(kernel.body) if isinstance(s, For) and s.kind == "vector"]
+        (step,) = {loop.step for loop in loops}
+        lanes.append(step)
+    assert lanes == [4, 4, 8, 16, 16]
 
 
 def test_llvm_knows_how_often_loops_run() -> None:

@@ -36,7 +36,7 @@ TREE_ROWS = 8
 
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
-PARALLEL_WORK_AWAKE = 1 << 13
+PARALLEL_WORK_AWAKE = 1 << 13  # the same where the threads are awake
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 32  # that lie across vectors
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
@@ -198,7 +198,7 @@ REACH = 5.5  # rows of a tile that hide the loads of its right operand
 LATENCY = 8  # multiply-adds in flight
 EDGE_COST = 0.05  # of one more piece of rows or columns: another copy of the code
 LEAST_ROWS = 128  # for which a right operand is packed as a whole
-LONGEST_ROW_BLOCK = 256
+LONGEST_ROW_BLOCK = 256  # rows that a thread claims at once
 STREAM_ROWS = 96  # with no more rows than this, the right operand is read once, in its order
 FEW_ROWS = 32  # the same, where it comes from memory
 STREAM_DEPTH = 1024  # steps of k in a row; longer ones are cut
@@ -447,8 +447,8 @@ def streams(nbytes: int) -> bool:
 
 PREFETCH_BYTES = 8192  # ahead: a core reads as much while the memory answers
 MOST_SWEEPS = 4  # loops over a row: more, and it is an operand that is used again
-ROWS_AT_ONCE = 2
-PAGE = 4096
+ROWS_AT_ONCE = 2  # that share a vector; four gain little more and take longer to compile
+PAGE = 4096  # bytes
 MEMORY_BOUND = 8  # cost of a vector that the memory brings more slowly than it is computed
 
 
