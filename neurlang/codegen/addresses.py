@@ -43,7 +43,9 @@ class _Level:
 def is_innermost(body: Sequence[Statement]) -> bool:
     """Whether no loop of the code is inside."""
     return not any(
-        isinstance(statement, For) and statement.kind != "unroll" and statement.trips > 1
+        isinstance(statement, For)
+        and statement.kind != "unroll"
+        and (statement.trips > 1 or statement.window is not None)
         for statement in walk(body)
     )
 

@@ -17,8 +17,10 @@ from typing import NamedTuple
 from neurlang.codegen.accesses import Accesses, Place
 from neurlang.codegen.mathlib.short_power import emit_short_power
 from neurlang.codegen.scalar import constant_value, emit_op
+from neurlang.codegen.squares import transposed
 from neurlang.codegen.writer import (
     BITS,
+    SMALLEST_REGISTER,
     Module,
     Value,
     constant,
@@ -45,6 +47,7 @@ from neurlang.ir.loops import (
     Store,
     Transpose,
     Update,
+    Window,
     accesses,
     short_exponent,
     updated_in,
@@ -57,7 +60,7 @@ STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2
 OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 RAISED = (1 << 31) - 1  # a library step raised a Python exception
 STOPPED = RAISED - 1  # a signal's handler did, and the exception is the thread's
-SMALLEST_REGISTER = 128  # bits of a vector
+MOST_ROUNDS = 1 << 20  # of a loop, as LLVM is told
 
 
 class Stage(NamedTuple):
@@ -197,21 +200,9 @@ class _Function(Accesses):
         return register, tuple(numbers)
 
     def _transpose(self, register: Register) -> None:
-        """Blocks off the diagonal change places, half as large each time (Eklundh 1972)."""
-        count = register.lanes
-        rows = [self.registers[(register, (r,))] for r in range(count)]
-        size = count // 2
-        while size:
-            first = [k for k in range(count) if not k & size]
-            upper = [k if k in first else count + k - size for k in range(count)]
-            lower = [k + size if k in first else count + k for k in range(count)]
-            for r in first:
-                pair = rows[r], rows[r + size]
-                rows[r] = self.writer.shuffle(*pair, upper)
-                rows[r + size] = self.writer.shuffle(*pair, lower)
-            size //= 2
-        for r, row in enumerate(rows):
-            self.registers[(register, (r,))] = row
+        places = [(register, (number,)) for number in range(register.lanes)]
+        rows = transposed(self.writer, [self.registers[place] for place in places])
+        self.registers.update(zip(places, rows))
 
     def _rotate(self, register: Register, by: int) -> None:
         """Values get other places; only a loop that carries them moves any."""
@@ -273,11 +264,29 @@ class _Function(Accesses):
         return any(2 <= abs(flat.coefficient(loop.var)) <= LONGEST_ROW for flat in flats)
 
     def _serial(self, loop: For) -> None:
-        if loop.trips == 1:
+        if loop.window is not None:
+            self._windowed(loop, loop.window)
+        elif loop.trips == 1:
             self.vars[loop.var] = loop.start
             self.body(loop.body)
         elif loop.trips:
             self._counted(loop, masked=False)
+
+    def _windowed(self, loop: For, window: Window) -> None:
+        """The iterations whose numbers lie in a window; the test is left out where there is one."""
+        writer, first = self.writer, self._index(window.first)
+        start, stop = constant(loop.start, "i64"), constant(loop.stop, "i64")
+        end = writer.add(first, constant(window.length, "i64"))
+        if window.first.low < loop.start:
+            first = writer.intrinsic("smax", first, start)
+        if window.first.high + window.length > loop.stop:
+            end = writer.intrinsic("smin", end, stop)
+        self.addresses.enter(loop, first)
+        if loop.may_be_empty:
+            with writer.when(writer.icmp("slt", first, end), "inside"):
+                self._repeat(loop, first, end, masked=False)
+        else:
+            self._repeat(loop, first, end, masked=False)
 
     def _counted(self, loop: For, masked: bool) -> None:
         """A loop with its test at the end: the trip count is known and not zero."""
@@ -286,7 +295,9 @@ class _Function(Accesses):
             self.vars[loop.var] = loop.start
             self._copies(loop)
         else:
-            self._repeat(loop, constant(loop.start, "i64"), stop, masked)
+            start = constant(loop.start, "i64")
+            self.addresses.enter(loop, start)
+            self._repeat(loop, start, stop, masked)
 
     def _copies(self, loop: For, stop: Value | None = None) -> None:
         """The body, as often as the loop is unrolled; in front of `stop` where that is given."""
@@ -303,12 +314,12 @@ class _Function(Accesses):
         self.ahead[loop.var] = 0
 
     def _repeat(self, loop: For, start: Value, stop: Value, masked: bool) -> None:
+        """A loop of one iteration or more, whose addresses have been told of it."""
         writer = self.writer
         updated = updated_in(loop.body)
         carried = [place for place in self.registers if place[0] in updated]
         before = writer.block
         head, after = writer.label("loop"), writer.label("done")
-        self.addresses.enter(loop, start)
         writer.branch(head)
         writer.start_block(head)
         counter = writer.phi("i64")
@@ -323,7 +334,8 @@ class _Function(Accesses):
         step = constant(loop.step * loop.unroll, "i64")
         following = writer.value(f"add nuw nsw {counter[0]}, {step.text}", "i64")
         more = writer.icmp("slt", following, stop)
-        writer.branch_if(more, head, after)
+        rounds = loop.grain if loop.kind == "parallel" else -(-loop.trips // loop.unroll)
+        writer.branch_if(more, head, after, max(1, min(rounds, MOST_ROUNDS) - 1))
         writer.set_phi(counter, [(start, before), (following, writer.block)])
         for place, phi in phis.items():
             edges = [(initial[place], before), (self.registers[place], writer.block)]
@@ -347,6 +359,7 @@ class _Function(Accesses):
         else:
             last = writer.add(first, constant(loop.grain, "i64"))
             stop = writer.intrinsic("smin", last, constant(loop.stop, "i64"))
+            self.addresses.enter(loop, first)
             self._repeat(loop, first, stop, masked=False)
 
     def _parallel(self, loop: For) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
+SMALLEST_REGISTER = 128  # bits of a vector
 BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64, "ptr": 64}
 INTEGER_OF = {"float": "i32", "double": "i64"}
 FLOAT_OF = {"i32": "float", "i64": "double"}
@@ -125,7 +126,7 @@ class Module:
         self.functions: list[str] = []
         self.declarations: dict[str, str] = {}
         self.constants: dict[str, str] = {}
-        self.metadata: dict[str, str] = {}
+        self.metadata: dict[str, str] = {}  # names by bodies
         self.helpers: set[str] = set()
 
     def declare(self, name: str, result: str, arguments: Iterable[str]) -> None:
@@ -142,15 +143,19 @@ class Module:
 
     def nontemporal(self) -> str:
         """The metadata node that makes stores nontemporal."""
-        self.metadata["!0"] = "!{i32 1}"
-        return "!0"
+        return self.metadata.setdefault("!{i32 1}", f"!{len(self.metadata)}")
+
+    def weights(self, yes: int, no: int) -> str:
+        """The metadata node that says how often a branch goes where."""
+        body = f'!{{!"branch_weights", i32 {yes}, i32 {no}}}'
+        return self.metadata.setdefault(body, f"!{len(self.metadata)}")
 
     def text(self) -> str:
         tables = [
             f"{name} = private unnamed_addr constant {body}, align 64"
             for body, name in self.constants.items()
         ]
-        metadata = [f"{name} = {body}" for name, body in self.metadata.items()]
+        metadata = [f"{name} = {body}" for body, name in self.metadata.items()]
         parts = [*tables, *self.globals, *self.declarations.values(), *self.functions, *metadata]
         return "\n".join(parts) + "\n"
 
@@ -216,8 +221,13 @@ class Writer:
     def branch(self, label: str) -> None:
         self.line(f"br label %{label}")
 
-    def branch_if(self, condition: Value, yes: str, no: str) -> None:
-        self.line(f"br i1 {condition.text}, label %{yes}, label %{no}")
+    def branch_if(self, condition: Value, yes: str, no: str, times: int = 0) -> None:
+        """Go to `yes` where the condition holds; `times` as often as to `no`, where that is known.
+
+        What LLVM keeps in registers is what it takes to be used most often.
+        """
+        weights = f", !prof {self.module.weights(times, 1)}" if times else ""
+        self.line(f"br i1 {condition.text}, label %{yes}, label %{no}{weights}")
 
     def ret(self, value: Value | None = None) -> None:
         self.line("ret void" if value is None else f"ret {value}")

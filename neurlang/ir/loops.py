@@ -1,7 +1,7 @@
 """The Loop IR: elements, buffers and loops, with every decision about the machine in sight.
 
     kernel     ::=  name, inputs: buffer*, outputs: buffer*, body: statement*
-    statement  ::=  For(var, start, stop, step, kind, body)
+    statement  ::=  For(var, start, stop, step, kind, body, window)
                  |  Let(register, value) | Update(register, op, value)
                  |  Store(buffer, index, value) | Alloc(buffer) | Check(condition, code)
                  |  Transpose(register) | Rotate(register, by) | Prefetch(buffer, index)
@@ -268,10 +268,22 @@ Expression = Literal | Ref | Load | Apply | Fold | Index
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """The numbers first..first + length; `first` moves with the loops around."""
+
+    first: Affine
+    length: int
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.first + self.length}"
+
+
+@dataclass(frozen=True, slots=True)
 class For:
     """A loop: `serial`, `parallel`, `vector` (its step is the lanes), `unroll` (to be written out)
     or `block` (of rows; kernels are laid out inside of it). `unroll` copies of the body stand in
-    one iteration; a thread of a parallel loop claims `grain` consecutive iterations at a time."""
+    one iteration; a thread of a parallel loop claims `grain` consecutive iterations at a time. A
+    serial loop with a `window` takes those of its numbers that lie in it, which may be none."""
 
     var: Var
     start: int
@@ -281,15 +293,28 @@ class For:
     body: tuple[Statement, ...]
     unroll: int = 1
     grain: int = 1
+    window: Window | None = None
 
     @property
     def trips(self) -> int:
-        return max(0, -(-(self.stop - self.start) // self.step))
+        """How many iterations there are; with a window the most that there can be."""
+        length = self.stop - self.start
+        if self.window is not None:
+            length = min(length, self.window.length)
+        return max(0, -(-length // self.step))
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether there can be no iteration."""
+        if self.window is None:
+            return self.trips == 0
+        first = self.window.first
+        return first.low < self.start or first.high >= self.stop or self.step > self.window.length
 
     def with_body(self, body: Iterable[Statement]) -> For:
         """The same loop around other statements."""
         limits = self.start, self.stop, self.step
-        return For(self.var, *limits, self.kind, tuple(body), self.unroll, self.grain)
+        return For(self.var, *limits, self.kind, tuple(body), self.unroll, self.grain, self.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,11 +392,12 @@ class Kernel:
     """A loop nest that reads inputs and writes outputs; `notes` say what was decided and why.
 
     `schedule` tells the loop passes what was made before them: `rows` (innermost loops become
-    vectors), `columns` (the loops around them do), `product` (three plain loops), `packed` and
-    `tiles` (a product's tiles, which want their right operand packed, or have what they need),
-    `running` (loops that store a value they carry on), `scan` (only the outer loops are free),
-    `serial` (innermost loops become vectors, the others keep their order) or `fixed` (every loop
-    keeps its order). `final` are large outputs that no later kernel reads.
+    vectors), `columns` (the loops around them do), `product` (three plain loops), `packed`,
+    `shared`, `tiles` (a product's tiles, which want their right operand packed by blocks, or as a
+    whole, or have what they need), `running` (loops that store a value they carry on), `scan` (only
+    the outer loops are free), `serial` (innermost loops become vectors, the others keep their
+    order) or `fixed` (every loop keeps its order). `final` are large outputs that no later kernel
+    reads.
     """
 
     name: str
@@ -567,17 +593,3 @@ def without_unused(body: Sequence[Statement], used: set[Register] | None = None)
 def updated_in(body: Sequence[Statement]) -> dict[Register, str]:
     """The registers that statements update, and with which op."""
     return {s.register: s.op for s in walk(body) if isinstance(s, Update)}
-
-
-def stores_apart(loop: For) -> bool:
-    """Whether every store outside of the loop's own scratch depends on its variable.
-
-    Iterations of others, such as ranges of k whose sums wait in the result, cannot run at once.
-    """
-    inside = list(walk(loop.body))
-    own = {statement.buffer for statement in inside if isinstance(statement, Alloc)}
-    return all(
-        statement.buffer in own or statement.buffer.flat(statement.index).coefficient(loop.var) != 0
-        for statement in inside
-        if isinstance(statement, Store)
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -122,14 +122,22 @@ class _Interpreter:
 
     def loop(self, loop: For) -> Run:
         values, var, body = self.values, loop.var, self.translate(loop.body)
-        numbers = range(loop.start, loop.stop, loop.step)
+        numbers = self.numbers(loop)
 
         def run() -> None:
-            for number in numbers:
+            for number in numbers():
                 values[var] = number
                 body()
 
         return run
+
+    def numbers(self, loop: For) -> Callable[[], Iterable[int]]:
+        """What a loop's variable takes on: those of its range that lie in its window."""
+        whole = range(loop.start, loop.stop, loop.step)
+        if loop.window is None:
+            return lambda: whole
+        first, length = self.affine(loop.window.first), loop.window.length
+        return lambda: [number for number in whole if 0 <= number - first() < length]
 
     def vector_loop(self, loop: For) -> Run:
         self.lanes, self.inside = loop.step, {loop.var}

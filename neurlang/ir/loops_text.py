@@ -83,7 +83,8 @@ def _for_header(loop: For) -> str:
     step = f" step {loop.step}" if loop.step != 1 else ""
     unroll = f" unroll {loop.unroll}" if loop.unroll > 1 else ""
     grain = f" grain {loop.grain}" if loop.grain > 1 else ""
-    return f"{kind}for {loop.var} in {loop.start}..{loop.stop}{step}{unroll}{grain}:"
+    window = f" within {loop.window}" if loop.window is not None else ""
+    return f"{kind}for {loop.var} in {loop.start}..{loop.stop}{step}{window}{unroll}{grain}:"
 
 
 def statement_lines(statement: Statement, depth: int) -> list[str]:

@@ -8,6 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from neurlang.errors import InternalError
+from neurlang.ir.apart import stores_apart
 from neurlang.ir.loops import (
     Affine,
     Alloc,
@@ -32,7 +33,10 @@ from neurlang.ir.loops import (
     Transpose,
     Update,
     Var,
-    stores_apart,
+    Window,
+    affine,
+    defined_in,
+    updated_in,
 )
 from neurlang.ir.loops_text import expression_text, index_text, statement_lines
 from neurlang.ir.ops import OPS
@@ -58,8 +62,9 @@ def verify_kernel(kernel: Kernel, after: str = "lower") -> None:
     dtype of the buffer or register that it goes to. An index register is an integer on its own.
 
     Loops. Their kinds are known, their steps positive, and what their variables take on lies in
-    the variables' `low..high`. A parallel loop stands at the top of the kernel and updates no
-    register made outside. A vector loop holds no other and no Alloc.
+    the variables' `low..high`. A window belongs to a serial loop, and begins at its numbers. A
+    parallel loop stands at the top of the kernel and updates no register made outside. A vector
+    loop holds no other and no Alloc.
 
     Transposes. The register array has as many elements as lanes, and stands in no vector loop.
 
@@ -78,6 +83,7 @@ class _Verifier:
         self.after = after
         self.statement: Statement | None = None
         self.ranges: dict[Var, tuple[int, int]] = {}
+        self.windows: dict[Var, tuple[Window, int]] = {}
         self.unrolled: set[Atom] = set()
         self.registers: set[Register] = set()
         self.readable: set[Buffer] = {*kernel.inputs, *kernel.outputs}
@@ -151,12 +157,17 @@ class _Verifier:
             self.fail("a vector loop stands in another")
         if var in self.ranges:
             self.fail(f"{var} is the variable of a loop around")
-        last = loop.stop - 1 if vector else loop.start + (loop.trips - 1) * loop.step
+        if loop.window is not None:
+            self.window(loop, loop.window)
+        whole = max(0, -(-(loop.stop - loop.start) // loop.step))
+        last = loop.stop - 1 if vector else loop.start + (whole - 1) * loop.step
         if loop.trips and not var.low <= loop.start <= last <= var.high:
             self.fail(f"{var} takes {loop.start}..{last}, declared are {var.low}..{var.high}")
         saved = self.registers.copy(), self.readable.copy(), self.writable.copy(), self.reached
         self.ranges[var] = loop.start, last
         self.reached = self.reached and loop.trips > 0
+        if loop.window is not None:
+            self.windows[var] = loop.window, loop.step
         match loop.kind:
             case "vector":
                 self.lanes, self.inside = loop.step, {var}
@@ -173,9 +184,21 @@ class _Verifier:
             lasting = (register for register in made if register.shape)
             self.registers |= {r for r in lasting if not vector or r.lanes == loop.step}
 
+    def window(self, loop: For, window: Window) -> None:
+        """A window begins at numbers of the loop; where it may be empty, no register is carried."""
+        self.interval(window.first)
+        steps = (*(value for _, value in window.first.terms), window.first.constant - loop.start)
+        if loop.kind != "serial" or loop.unroll > 1 or window.length < 1:
+            self.fail("a window belongs to a serial loop, and has a length")
+        if any(number % loop.step for number in steps):
+            self.fail(f"a window begins at {window.first}, between the loop's numbers")
+        if loop.may_be_empty and set(updated_in(loop.body)) - defined_in(loop.body):
+            self.fail("a loop whose window may be empty updates a register made outside of it")
+
     def leave(self, loop: For) -> None:
         """Forget the variable, and the lanes of a vector loop."""
         del self.ranges[loop.var]
+        self.windows.pop(loop.var, None)
         self.unrolled.discard(loop.var)
         match loop.kind:
             case "vector":
@@ -337,7 +360,19 @@ class _Verifier:
                 )
 
     def interval(self, value: Affine) -> tuple[int, int]:
-        """The least and the largest value of an index."""
+        """The least and the largest value of an index, known from ranges or from windows."""
+        low, high = self.plain_interval(value)
+        moved = value
+        for var, (window, step) in reversed(self.windows.items()):
+            inside = Var(var.name, 0, (window.length - 1) // step * step)
+            moved = moved.substitute({var: window.first + affine(inside)})
+            self.ranges[inside] = inside.low, inside.high
+        if moved is not value:
+            least, most = self.plain_interval(moved)
+            low, high = max(low, least), min(high, most)
+        return low, high
+
+    def plain_interval(self, value: Affine) -> tuple[int, int]:
         low = high = value.constant
         for atom, coefficient in value.terms:
             ends = [coefficient * end for end in self.range_of(atom)]

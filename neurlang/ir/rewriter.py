@@ -24,6 +24,7 @@ from neurlang.ir.loops import (
     Store,
     Transpose,
     Update,
+    Window,
     affine,
     depends_on,
 )
@@ -77,6 +78,9 @@ class Rewriter:
 
     def statement(self, statement: Statement) -> Statement:
         match statement:
+            case For(window=Window(first, length)):
+                window = Window(first.substitute(self.atoms), length)
+                return replace(statement, body=self.body(statement.body), window=window)
             case For():
                 return statement.with_body(self.body(statement.body))
             case Let(register, value, index):

@@ -19,6 +19,7 @@ from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.interleave import interleave
+from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
@@ -56,6 +57,7 @@ LOOP_PASSES = (
     distribute,  # before vectors are made: it leaves a loop that must stay serial
     vectorize,
     unroll,  # vectors side by side, sums in registers
+    jam,  # rows side by side, once their sums are vectors
     join_blocks,  # now that each of them is laid out
     parallelize,  # after what makes loops: it cuts them
     prefetch,  # after what makes vectors

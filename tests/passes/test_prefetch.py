@@ -54,6 +54,14 @@ def test_what_is_read_twice_is_asked_for_once() -> None:
     assert len(requests(lambda a: (a * (a + 1)).sum(axis=1), ROWS)) == 1
 
 
+def test_tiles_ask_for_what_the_tiles_beside_read() -> None:
+    """Of a large right operand that is read in its own order; not of a panel."""
+    assert prefetched(lambda a, b: a @ b, (8, 300), (300, 500)) == {"b"}
+    assert not prefetched(lambda a, b: a @ b, (8, 300), (300, 500), l2=1 << 20)
+    found = requests(lambda a, b: a @ b, (8, 300), (300, 512))
+    assert all(request.index[-1].constant > 0 for request in found)
+
+
 def test_what_is_left_alone() -> None:
     assert not prefetched(lambda a: a * 2 + 1, ROWS)  # it stores
     assert not prefetched(lambda a: np.exp(np.sin(a)).sum(axis=1), ROWS)  # it computes

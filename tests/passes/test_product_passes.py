@@ -38,6 +38,7 @@ from neurlang.passes.loops import choose
 from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
@@ -73,6 +74,14 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         lambda a, b, c: np.tanh(a @ b + c) * (a @ b),
         (floats(18, 50), floats(50, 40), floats(40)),
     ),
+    "blocks of columns": (lambda a, b: a @ b, (floats(10, 35), floats(35, 40))),
+    "odd blocks": (lambda a, b: a @ b, (floats(19, 35), floats(35, 22))),
+    "odd blocks of a transposed operand": (lambda a, b: a @ b.T, (floats(19, 35), floats(22, 35))),
+    "odd blocks of computed operands, epilogue": (
+        lambda a, b, c: np.maximum((a + 1) @ (b * 2) - c, 0),
+        (floats(19, 35), floats(35, 22), floats(22)),
+    ),
+    "few columns": (lambda a, b: a @ b, (floats(40, 9), floats(9, 3))),
     "another dtype": (lambda a, b: (a @ b) > 0, (floats(18, 50), floats(50, 40))),
     "integers": (
         lambda a, b: a @ b,
@@ -88,6 +97,9 @@ def small_caches(monkeypatch: pytest.MonkeyPatch) -> pipeline.Target:
     monkeypatch.setattr(choose, "LONGEST_DEPTH", 16)
     monkeypatch.setattr(choose, "STREAM_DEPTH", 16)
     monkeypatch.setattr(choose, "STREAM_ROWS", 4)
+    monkeypatch.setattr(choose, "FEW_ROWS", 4)
+    monkeypatch.setattr(choose, "LEAST_ROWS", 16)
+    monkeypatch.setattr(choose, "LONGEST_ROW_BLOCK", 12)
     monkeypatch.setattr(choose, "PARALLEL_WORK", 1000)
     target = pipeline.current_target()
     return replace(target, machine=replace(target.machine, l2=4096, vector_bits=128))
@@ -118,7 +130,7 @@ def values(kernel: Kernel, memory: Any) -> Any:
 
 
 def applied(apply: Callable[..., Any], kernel: Kernel, target: pipeline.Target) -> Kernel:
-    if apply in (tile, transpose, accumulate, distribute, vectorize, prefetch):
+    if apply in (tile, transpose, accumulate, distribute, vectorize, jam, prefetch):
         return apply(kernel, target.machine)
     if apply is stream:
         return apply(kernel, target.machine, True)

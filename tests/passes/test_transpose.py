@@ -47,9 +47,9 @@ def test_what_lies_across_is_what_numpy_gives(name: str, dtype: str) -> None:
             np.testing.assert_array_equal(found, expected, err_msg=f"{shape} {bits}")
 
 
-def kernel_of(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Kernel:
+def kernel_of(function: Callable[..., Any], *shapes: tuple[int, ...], bits: int = 256) -> Kernel:
     arguments = [nl.ShapeDtype(shape, "float32") for shape in shapes]
-    with nl.options(vector_bits=256):
+    with nl.options(vector_bits=bits):
         made = nl.jit(function).trace(*arguments).lower().made
     assert made.program is not None
     (kernel,) = made.program.steps
@@ -65,6 +65,15 @@ def test_a_transpose_is_made_of_squares() -> None:
     kernel = kernel_of(lambda a, b: a.T + b, (64, 64), (64, 64))
     assert count(kernel, Transpose) == 1
     assert count(kernel, Alloc) == 0
+
+
+def test_what_is_packed_from_a_near_cache_has_small_squares() -> None:
+    """LLVM takes seven times as long for the shuffles of a square of whole vectors."""
+    sides = {}
+    for rows in (96, 4096):
+        kernel = kernel_of(lambda a, b: a @ b.T, (64, 512), (rows, 512), bits=512)
+        (sides[rows],) = {s.register.lanes for s in walk(kernel.body) if isinstance(s, Transpose)}
+    assert sides == {96: 8, 4096: 16}
 
 
 def test_each_array_across_has_its_square() -> None:

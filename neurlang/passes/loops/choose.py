@@ -37,6 +37,7 @@ TREE_ROWS = 8
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
 DIVIDING = frozenset({"div", "sqrt", "floor_div", "mod", "fmod"})
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
+PARALLEL_WORK_AWAKE = 1 << 13  # the same where the threads are awake
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 32  # that lie across vectors
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
@@ -99,9 +100,12 @@ def _is_index(part: object) -> bool:
     return isinstance(part, Index)
 
 
-def sum_lanes(dtype: DType, machine: Machine) -> int:
-    """Elements at once in the tiles of a product, whatever its results are converted to."""
-    return machine.lanes(max(2, dtype.itemsize))
+def sum_lanes(columns: int, dtype: DType, machine: Machine) -> int:
+    """Elements at once in the tiles of a product, whatever its results are converted to; of few
+    columns no more than fit: short vectors are no slower, and some processors do two at once."""
+    size = max(2, dtype.itemsize)
+    least = min(SHORTEST_VECTOR, machine.vector_bits // 8) // size
+    return min(machine.lanes(size), max(least, 1 << (columns - 1).bit_length()))
 
 
 def cost(body: Sequence[Statement]) -> int:
@@ -175,9 +179,10 @@ def rows_lie_across(loop: For) -> bool:
     return short and all(each.step == 1 for each in inner) and cost(loop.body) <= SHORT_ROW_COST
 
 
-def worth_threads(work: int) -> bool:
-    """Whether a loop does enough to be shared among threads."""
-    return work >= PARALLEL_WORK
+def worth_threads(work: int, awake: bool = False) -> bool:
+    """Whether a loop does enough to be shared among threads; less, where another loop of the kernel
+    keeps them `awake`."""
+    return work >= (PARALLEL_WORK_AWAKE if awake else PARALLEL_WORK)
 
 
 def grain(trips: int, work_per_trip: int) -> int:
@@ -199,23 +204,22 @@ def chunk(count: int, step: int, work_per_element: int, tile: int = 0) -> int:
     return max(step, wanted // step * step)
 
 
+SHORTEST_VECTOR = 16  # bytes
 DEPTH_UNROLL = 2  # most steps of k in one iteration
 INLINE_EPILOGUE = 12  # cost of what follows a product and is worth writing out for every vector
 MOST_ROWS = 14
 REACH = 5.5  # rows of a tile that hide the loads of its right operand
 LATENCY = 8  # multiply-adds in flight
 EDGE_COST = 0.05  # of one more piece of rows or columns: another copy of the code
-ROW_BLOCKS, LEAST_ROW_BLOCK = 8, 128  # at most so many, and of at least so many rows
-STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
-STREAM_DEPTH = 64
+LEAST_ROWS = 128  # for which a right operand is packed as a whole
+LONGEST_ROW_BLOCK = 256  # rows that a thread claims at once
+STREAM_ROWS = 96  # with no more rows than this, the right operand is read once, in its order
+FEW_ROWS = 32  # the same, where it comes from memory
+STREAM_DEPTH = 1024  # steps of k in a row; longer ones are cut
 STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
-DEPTH_STEP = 16  # ranges of k are multiples of it, so that unrolled steps come out even
+DEPTH_STEPS = 16, 4  # of which ranges of k are multiples: squares and unrolled steps come out even
+REREAD_LEFT, REREAD_RIGHT = 0.2, 4.0  # cost of a block: of a tile's width, of a row
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
-
-
-def row_block(rows: int, height: int) -> int:
-    """Rows for which one thread packs the ranges of k of a single block of columns."""
-    return _multiple(max(LEAST_ROW_BLOCK, -(-rows // ROW_BLOCKS)), height)
 
 
 def depth_unroll(steps: int, plain: bool) -> int:
@@ -237,8 +241,9 @@ def depth_unroll(steps: int, plain: bool) -> int:
 class TileShape:
     """The tiles of a product: rows by columns, ranges of `depth`, blocks of columns.
 
-    `packed` copies a block into panels first; `stream` reads the right operand in its own order;
-    neither reads it in place.
+    `packed` copies a block into panels first, or, with `whole`, all of the right operand, for
+    blocks of `row_block` rows; `stream` reads the right operand in its own order; neither reads it
+    in place. Without `row_block` there are no blocks of rows.
     """
 
     rows: int
@@ -247,6 +252,8 @@ class TileShape:
     block: int
     packed: bool = False
     stream: bool = False
+    whole: bool = False
+    row_block: int = 0
 
 
 def tile(
@@ -257,42 +264,93 @@ def tile(
     side_by_side: bool,
     machine: Machine,
     divided: bool = True,
+    alone: bool = False,
 ) -> TileShape:
     """The tile for an (rows, depth) by (depth, columns) product.
 
     Where the right operand is contiguous along its columns and fits in half of the second cache it
-    is read in place. Threads share the blocks of columns where the product is to be `divided`.
+    is read in place. Threads share the blocks of columns where the product is to be `divided`; one
+    that stands `alone`, in no loops over a batch, may share blocks of rows instead.
     """
-    width = sum_lanes(dtype, machine)
+    width = sum_lanes(columns, dtype, machine)
     size = columns * depth * dtype.itemsize
     height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
     across = vectors * width
-    if side_by_side and size <= machine.l2 // 2:
-        return TileShape(height, across, depth, columns)
-    if side_by_side and rows <= STREAM_ROWS:
-        wanted = _multiple(min(STREAM_BLOCK, -(-columns // 4)), across)
-        block = _even(columns, wanted, across)
-        return TileShape(height, across, STREAM_DEPTH, block, stream=True)
-    piece = _even(depth, LONGEST_DEPTH, DEPTH_STEP)
-    fits = machine.l2 // 2 // (piece * dtype.itemsize)
-    share = -(-columns // 4) if divided else columns
-    wanted = _multiple(max(across, min(fits, share)), across)
-    return TileShape(height, across, piece, _even(columns, wanted, across), packed=True)
+    fits = size <= machine.l2 // 2
+    if side_by_side and fits:
+        shared = _row_share(rows, height, -(-columns // width) * depth) if alone else 0
+        return TileShape(height, across, depth, columns, row_block=shared)
+    if side_by_side and rows <= (STREAM_ROWS if size <= machine.l3 // 2 else FEW_ROWS):
+        block = _column_share(columns, across, STREAM_BLOCK)
+        piece = depth if depth <= STREAM_DEPTH else _even(depth, STREAM_DEPTH // 2, DEPTH_STEPS)
+        return TileShape(height, across, piece, block, stream=True)
+    if alone and not fits and rows >= LEAST_ROWS and size <= machine.l3 // 4:
+        ranges = -(-depth // LONGEST_DEPTH)
+        piece = -(-depth // ranges)
+        most = max(1, machine.l2 // 2 // (piece * dtype.itemsize * across))
+        panels = -(-columns // across)
+        block = -(-panels // -(-panels // most)) * across
+        down = _row_block(rows, height)
+        return TileShape(height, across, piece, block, packed=True, whole=True, row_block=down)
+    piece = _even(depth, LONGEST_DEPTH, DEPTH_STEPS)
+    longest = max(across, machine.l2 // 2 // (piece * dtype.itemsize))
+    block = _column_share(columns, across, longest) if divided else min(columns, longest)
+    return TileShape(height, across, piece, _multiple(block, across), packed=True)
 
 
-def _even(count: int, longest: int, unit: int) -> int:
-    """A piece of `count`, a multiple of `unit` not above `longest`, so that pieces come out even.
+def _row_share(rows: int, height: int, work: int) -> int:
+    """Rows that a thread claims at once, so that the last tile, of fewer rows, is among them; 0
+    where there is none, or too little `work` on a row for two threads."""
+    tiles = -(-rows // height)
+    if rows % height == 0 or not worth_threads(rows * work * 2):
+        return 0
+    return grain(tiles, height * work * 2) * height
+
+
+def _column_share(columns: int, across: int, longest: int) -> int:
+    """Columns of a block that is a thread's work: the narrower, the more often the left operand is
+    read."""
+    return _share(-(-columns // across), max(1, longest // across), REREAD_LEFT) * across
+
+
+def _row_block(rows: int, height: int) -> int:
+    """Rows of a block that is a thread's work: the fewer, the more often panels are read."""
+    tiles = -(-rows // height)
+    return _share(tiles, max(1, LONGEST_ROW_BLOCK // height), REREAD_RIGHT / height) * height
+
+
+def _share(tiles: int, most: int, cost: float) -> int:
+    """Tiles of a block, `most` at most, so that two threads come out even, and four nearly so; each
+    takes the next block when it is done with one. Small blocks have a `cost`."""
+    best, least = 1, math.inf
+    for number in range(1, min(tiles, most) + 1):
+        two, four = (_longest(tiles, number, threads) * threads / tiles for threads in (2, 4))
+        found = 2 * two + four / 4 + cost / number
+        if found <= least:
+            best, least = number, found
+    return best
+
+
+def _longest(tiles: int, number: int, threads: int) -> int:
+    """The most tiles that a thread gets, in blocks of so many and what is left, the last of all."""
+    each, more = divmod(tiles // number, threads)
+    return max((each + (more > 0)) * number, each * number + tiles % number)
+
+
+def _even(count: int, longest: int, units: Sequence[int]) -> int:
+    """A piece of `count`, a multiple of a unit not above `longest`, so that pieces come out even.
 
     An uneven last piece is another copy of all loops. Where up to half as many pieces more do not
-    help, there are as few as possible.
+    help, there are as few as possible, multiples of the first unit.
     """
     pieces = -(-count // longest)
     if pieces == 1:
         return count
-    for number in range(pieces, pieces * 3 // 2 + 1):
-        if count % (number * unit) == 0:
-            return count // number
-    return min(longest, _multiple(-(-count // pieces), unit))
+    for unit in units:
+        for number in range(pieces, pieces * 3 // 2 + 1):
+            if count % (number * unit) == 0:
+                return count // number
+    return min(longest, _multiple(-(-count // pieces), units[0]))
 
 
 def _multiple(count: int, unit: int) -> int:
@@ -348,7 +406,7 @@ def rows_together(rows: int, count: int, row: int, right: int, machine: Machine)
     if row * count <= machine.l2:
         return 0
     longest = min(LONGEST_BLOCK, rows, max(machine.l2 // 2, machine.l3 // 8) // row)
-    block = _even(rows, longest // 8 * 8, 8) if longest >= 8 else 0
+    block = _even(rows, longest // 8 * 8, (8,)) if longest >= 8 else 0
     return block if block * row * 4 >= right else 0
 
 
@@ -404,6 +462,8 @@ def streams(nbytes: int) -> bool:
 
 PREFETCH_BYTES = 8192  # ahead: a core reads as much while the memory answers
 MOST_SWEEPS = 4  # loops over a row: more, and it is an operand that is used again
+ROWS_AT_ONCE = 2  # that share a vector; four gain little more and take longer to compile
+PAGE = 4096  # bytes
 MEMORY_BOUND = 8  # cost of a vector that the memory brings more slowly than it is computed
 
 
@@ -418,14 +478,42 @@ def passes_through(elements: int, size: int) -> bool:
     return elements <= MOST_SWEEPS * size + size // 4
 
 
-def waits_for_memory(body: Sequence[Statement]) -> bool:
-    """Whether a vector loop does little for what it reads."""
-    return cost(body) <= MEMORY_BOUND
+def waits_for_memory(body: Sequence[Statement], rows: int = 1) -> bool:
+    """Whether a vector loop does little for what it reads, of so many rows."""
+    return cost(body) <= MEMORY_BOUND * rows
 
 
+def rows_at_once(count: int, nbytes: int, sums: int, machine: Machine) -> int:
+    """Rows that are added up side by side, with so many registers for the sums of each.
+
+    Worth it where they come from a cache, and not the first: memory brings one row after the other
+    faster, and rows that lie whole pages apart share few sets of a cache.
+    """
+    comes_from_cache = machine.l1 < nbytes <= machine.l3 // 3
+    apart = nbytes // count % PAGE != 0
+    fits = ROWS_AT_ONCE * sums <= machine.vector_registers - ROWS_AT_ONCE - 2
+    even = count % ROWS_AT_ONCE == 0 and count > ROWS_AT_ONCE
+    return ROWS_AT_ONCE if comes_from_cache and apart and fits and even else 1
+
+
+SQUARE_LANES = 8  # of a square that is packed: LLVM takes a hundredth of a second for one of 16
+SQUARE_BYTES = 16, 32  # of its rows, at least and at most
 SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64
+
+
+def square_lanes(lanes: int, nbytes: int, machine: Machine) -> int:
+    """Rows, and lanes, of a square of such an operand that is packed, where vectors have `lanes`.
+
+    Whole vectors where the operand comes from memory, or the last cache: then each cache line is
+    touched once, which counts where rows that lie a power of two apart share few cache sets.
+    """
+    if comes_late(nbytes, machine):
+        return lanes
+    size = machine.vector_bits // 8 // lanes
+    least, most = (count // size for count in SQUARE_BYTES)
+    return min(lanes, most, max(least, SQUARE_LANES))
 
 
 def line_elements(body: Sequence[Statement]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -38,11 +39,14 @@ def pack(kernel: Kernel) -> Kernel:
     The right operand of a `packed` kernel goes into panels as wide as a tile, for one block of
     columns and one range of k: every tile then reads consecutive vectors. A left operand that is
     computed (a cast, a scale) goes into rows of a panel, so that it is computed once and not for
-    every tile beside it. Leaves a kernel of `tiles`.
+    every tile beside it. The right operand of a `shared` kernel goes into panels as a whole, in
+    front of all loops, so that all threads fill them. Leaves a kernel of `tiles`.
     """
-    if kernel.schedule not in ("packed", "tiles"):
+    if kernel.schedule not in ("packed", "shared", "tiles"):
         return kernel
     body = _packed(kernel.body, kernel.schedule == "packed")
+    if kernel.schedule == "shared":
+        body = _with_panel(body, _tiles_below(body, ()), RIGHT, whole=True)
     return replace(kernel, body=tuple(body), schedule="tiles")
 
 
@@ -62,10 +66,13 @@ def _with_panels(level: Sequence[For], right: bool) -> list[Statement]:
     left = _Operand(LEFT, _places(level, 2)[0].tile)
     result: list[Statement] = list(level)
     if left.is_computed and left.uses(level[0].var):
-        result = [replace(loop, body=tuple(_with_panel(loop.body, 1, LEFT))) for loop in level]
+        result = [
+            replace(loop, body=tuple(_with_panel(loop.body, _places(loop.body, 1), LEFT)))
+            for loop in level
+        ]
     elif left.is_computed:
-        result = _with_panel(level, 2, LEFT)
-    return _with_panel(result, 2, RIGHT) if right else result
+        result = _with_panel(level, _places(level, 2), LEFT)
+    return _with_panel(result, _places(result, 2), RIGHT) if right else result
 
 
 def _deeper(statement: Statement, right: bool) -> Statement:
@@ -94,6 +101,18 @@ def _places(level: Sequence[Statement], height: int) -> list[_Place]:
         elif height > 1:
             inner = _places(loop.body, height - 1)
             found += [_Place((loop, *place.loops), place.tile) for place in inner]
+    return found
+
+
+def _tiles_below(body: Sequence[Statement], around: tuple[For, ...]) -> list[_Place]:
+    """All tiles inside of some statements."""
+    found: list[_Place] = []
+    for loop in body:
+        if not isinstance(loop, For):
+            continue
+        tile = tile_of(loop)
+        loops = (*around, loop)
+        found += [_Place(loops, tile)] if tile is not None else _tiles_below(loop.body, loops)
     return found
 
 
@@ -127,25 +146,29 @@ class _Operand:
         return tile.with_step((*needed(tile.lets, registers_of(operands)), step))
 
 
-def _with_panel(level: Sequence[Statement], height: int, which: int) -> list[Statement]:
+def _with_panel(
+    level: Sequence[Statement], places: Sequence[_Place], which: int, whole: bool = False
+) -> list[Statement]:
     """Loops over tiles that read one operand from a panel, and before them those that fill it."""
-    places = _places(level, height)
-    panel = _Panel(which, places)
+    panel = _Panel(which, places, whole)
     readers = {id(place.loops[0]) for place in places}
     before = [statement for statement in level if id(statement) not in readers]
-    loops = [panel.read_by(s, (), height) for s in level if isinstance(s, For) and id(s) in readers]
+    loops = [panel.read_by(s, ()) for s in level if isinstance(s, For) and id(s) in readers]
     return [*before, Alloc(panel.buffer), *panel.fills(), *loops]
 
 
 class _Panel:
-    """The memory for one operand of all tiles below some loops."""
+    """The memory for one operand of all tiles below some loops; `whole` for all columns and k."""
 
-    def __init__(self, which: int, places: Sequence[_Place]) -> None:
+    def __init__(self, which: int, places: Sequence[_Place], whole: bool) -> None:
         self.which = which
         self.places = places
+        self.whole = whole
         tile = places[0].tile
-        depth = tile.steps
-        extent = 1 + max((self._start(place) + affine(self._along(place))).high for place in places)
+        outer, *inner = tile.depth
+        self.stop = max(place.tile.depth[0].stop for place in places) if whole else outer.stop
+        depth = math.prod((self.stop, *(loop.trips for loop in inner)))
+        extent = max(map(self._extent, places))
         if which == RIGHT:
             width = tile.columns.stop
             shape: Shape = (-(-extent // width), depth, width)
@@ -158,9 +181,21 @@ class _Panel:
         operand = _Operand(self.which, place.tile)
         return [loop for loop in place.loops if operand.uses(loop.var)]
 
+    def _extent(self, place: _Place) -> int:
+        """How many rows or columns the panel needs for a tile."""
+        windows = [loop.window for loop in self._own(place) if loop.window is not None]
+        if windows and not self.whole:
+            return max(window.length for window in windows)
+        return 1 + (self._start(place) + affine(self._along(place))).high
+
     def _start(self, place: _Place) -> Affine:
         """The tile's first row or column, counted from the panel's."""
-        return sum((affine(loop.var) for loop in self._own(place)), Affine())
+        result = Affine()
+        for loop in self._own(place):
+            result = result + affine(loop.var)
+            if loop.window is not None and not self.whole:
+                result = result + loop.window.first * -1
+        return result
 
     def _along(self, place: _Place) -> Var:
         """The variable that counts the tile's rows, or its columns."""
@@ -196,22 +231,26 @@ class _Panel:
             Store(self.buffer, self._index(place), operand.value),
         ]
         depth = tile.depth
+        if self.whole:
+            own = [replace(loop, window=None) for loop in own]
+            every = Var(depth[0].var.name, 0, self.stop - 1)
+            body = list(Rewriter({depth[0].var: affine(every)}).body(body))
+            depth = (For(every, 0, self.stop, 1, "serial", ()), *depth[1:])
         inner = (*depth, tile.columns) if self.which == RIGHT else (tile.rows, *depth)
         for loop in reversed([*own, *inner]):
             var = replace(loop.var)
             body = [replace(loop, var=var, body=Rewriter({loop.var: affine(var)}).body(body))]
         return body
 
-    def read_by(self, loop: For, around: tuple[For, ...], height: int) -> For:
+    def read_by(self, loop: For, around: tuple[For, ...]) -> For:
         """A loop over tiles whose operand is read from the panel."""
         loops = (*around, loop)
         tile = tile_of(loop)
-        if height == 1 and tile is not None:
+        if tile is not None:
             operand = _Operand(self.which, tile)
             load = Load(self.buffer, self._index(_Place(loops, tile)))
             return replace(loop, body=operand.replaced(load).body())
         body = [
-            self.read_by(inner, loops, height - 1) if isinstance(inner, For) else inner
-            for inner in loop.body
+            self.read_by(inner, loops) if isinstance(inner, For) else inner for inner in loop.body
         ]
-        return replace(loop, body=tuple(body)) if height > 1 else loop
+        return replace(loop, body=tuple(body))

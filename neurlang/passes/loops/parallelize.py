@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from neurlang.ir.apart import stores_apart
 from neurlang.ir.loops import (
     Affine,
     Atom,
@@ -22,7 +23,6 @@ from neurlang.ir.loops import (
     needed,
     parts,
     registers_in,
-    stores_apart,
     updated_in,
     without_unused,
 )
@@ -37,10 +37,12 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
     """
     if kernel.schedule in ("serial", "fixed"):
         return kernel
+    loops = [s for s in kernel.body if isinstance(s, For) and _is_independent(s)]
+    awake = any(_is_worth_it(loop, False) for loop in loops)
     body: list[Statement] = []
     lets: list[Let] = []
     for statement in kernel.body:
-        if isinstance(statement, For) and _is_worth_it(statement) and _is_independent(statement):
+        if isinstance(statement, For) and statement in loops and _is_worth_it(statement, awake):
             own = needed(lets, registers_in([statement])) if lets else []
             if _can_be_repeated(own, kernel):
                 body += [_with_own(piece, own) for piece in _parallel(statement, tile)]
@@ -51,8 +53,8 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
     return kernel.with_body(without_unused(body) if lets else body)
 
 
-def _is_worth_it(loop: For) -> bool:
-    return loop.trips > 1 and choose.worth_threads(loop.trips * choose.cost(loop.body))
+def _is_worth_it(loop: For, awake: bool) -> bool:
+    return loop.trips > 1 and choose.worth_threads(loop.trips * choose.cost(loop.body), awake)
 
 
 def _is_independent(loop: For) -> bool:

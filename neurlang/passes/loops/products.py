@@ -36,6 +36,7 @@ from neurlang.ir.loops import (
     Store,
     Update,
     Var,
+    Window,
     affine,
 )
 
@@ -156,7 +157,7 @@ class Tile:
 
     @property
     def k(self) -> Affine:
-        """Which of them a step is: several loops over k count in row-major order."""
+        """Which of all k a step is: several loops over k count in row-major order."""
         result = Affine()
         for loop in self.depth:
             result = result * loop.trips + affine(loop.var)
@@ -207,16 +208,37 @@ def _adds_up(depth: For, sums: Buffer) -> bool:
 
 
 def strips(
-    name: str, count: int, size: int, body: Callable[[Affine, int], Sequence[Statement]]
+    name: str,
+    count: int,
+    size: int,
+    body: Callable[[Affine, int], Sequence[Statement]],
+    window: Window | None = None,
 ) -> list[Statement]:
-    """A loop in steps of `size`, and a trip of its own for what is left: body(start, length)."""
+    """A loop in steps of `size`, and a trip of its own for what is left: body(start, length).
+
+    With a window, what of them lies in it; it begins at a multiple of `size`.
+    """
     result: list[Statement] = []
     main = count // size * size
     if main:
         var = Var(name, 0, main - size)
-        result.append(For(var, 0, main, size, "serial", tuple(body(affine(var), size))))
+        inside = tuple(body(affine(var), size))
+        result.append(For(var, 0, main, size, "serial", inside, window=window))
     if main < count:
         var = Var(name, main, main)
         rest = tuple(body(affine(var), count - main))
-        result.append(For(var, main, main + 1, 1, "serial", rest))
+        step = size if window is not None else 1
+        result.append(For(var, main, main + 1, step, "serial", rest, window=window))
     return result
+
+
+def blocks(
+    name: str, count: int, size: int, body: Callable[[Window | None], Sequence[Statement]]
+) -> list[Statement]:
+    """A loop over windows of `size`, of which the last may reach past the end; none for one."""
+    if count <= size:
+        return list(body(None))
+    number = -(-count // size)
+    var = Var(name, 0, number - 1)
+    inside = tuple(body(Window(affine(var) * size, size)))
+    return [For(var, 0, number, 1, "serial", inside)]

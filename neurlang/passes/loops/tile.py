@@ -29,7 +29,7 @@ def tile(kernel: Kernel, machine: Machine) -> Kernel:
     The second is a transpose: within a block of rows i, columns j go by the cache line, and what
     one row of the block fetched serves the next ones. Needs plain loops over simple statements;
     leaves their order otherwise. A product's kernel is `packed` after it where the chosen tiles
-    want their right operand packed, and `tiles` where not.
+    want their right operand packed, `shared` where as a whole, and `tiles` where not.
     """
     if kernel.schedule == "product":
         return _tiled_product(kernel, machine)
@@ -55,20 +55,24 @@ def _tiled_product(kernel: Kernel, machine: Machine) -> Kernel:
         assert isinstance(loop, For)
         product = plain_product(loop)
     blocks = any(around.kind == "block" for around in outer)
-    shape = _shape(product, machine, not blocks)
+    shape = _shape(product, machine, divided=not blocks, alone=not outer)
     body = tile_product(product, shape)
     for around in reversed(outer):
         body = [replace(around, body=tuple(body))]
-    return replace(kernel, body=tuple(body), schedule="packed" if shape.packed else "tiles")
+    schedule = "tiles"
+    if shape.packed:
+        schedule = "shared" if shape.whole else "packed"
+    return replace(kernel, body=tuple(body), schedule=schedule)
 
 
-def _shape(product: PlainProduct, machine: Machine, divided: bool) -> TileShape:
+def _shape(product: PlainProduct, machine: Machine, divided: bool, alone: bool) -> TileShape:
     """The tile that suits a product."""
     _, right = product.operands
     column = product.columns.var
     contiguous = isinstance(right, Load) and right.buffer.flat(right.index).coefficient(column) == 1
     rows, columns, depth = product.rows.stop, product.columns.stop, product.steps
-    shape = choose.tile(rows, columns, depth, product.total.dtype, contiguous, machine, divided)
+    dtype = product.total.dtype
+    shape = choose.tile(rows, columns, depth, dtype, contiguous, machine, divided, alone)
     if product.partial is None:
         return replace(shape, depth=depth)
     return shape

@@ -22,13 +22,13 @@ from neurlang.ir.loops import (
     Statement,
     Store,
     Var,
+    Window,
     affine,
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.types import BOOL, INT64
-from neurlang.passes.loops import choose
 from neurlang.passes.loops.choose import TileShape
-from neurlang.passes.loops.products import PlainProduct, Tile, chain, multiply_add, strips
+from neurlang.passes.loops.products import PlainProduct, Tile, blocks, chain, multiply_add, strips
 
 
 def tile_product(product: PlainProduct, shape: TileShape) -> list[Statement]:
@@ -45,28 +45,33 @@ def tile_product(product: PlainProduct, shape: TileShape) -> list[Statement]:
 class Span:
     """A range of the outermost loop over k that one visit of a tile adds up.
 
-    There are `repeats` of them in a row. `first` says whether the first of all is among them,
-    `last` whether what follows the product is done at their end.
+    There are `repeats` of them in a row, up to `stop`, where the last may be cut. `first` says
+    whether the first of all is among them, `last` whether what follows the product is done at
+    their end.
     """
 
     start: int
     length: int
     repeats: int
+    stop: int
     first: bool
     last: bool
 
 
-def _spans(depth: int, length: int, alike: bool) -> list[Span]:
+def _spans(depth: int, length: int, alike: bool, cut: bool) -> list[Span]:
     """Ranges of k in as few loops as possible: each is another copy of the tiles.
 
-    The last one stands apart where it is shorter, or where it is not `alike`: what follows the
-    product is done there.
+    The last one stands apart where it is shorter and must not be `cut`, or where it is not `alike`:
+    what follows the product is done there.
     """
     count = -(-depth // length)
-    if count == 1 or (alike and depth % length == 0):
-        return [Span(0, min(depth, length), count, True, True)]
+    if count == 1 or (alike and (cut or depth % length == 0)):
+        return [Span(0, min(depth, length), count, depth, True, True)]
     start = (count - 1) * length
-    return [Span(0, length, count - 1, True, False), Span(start, depth - start, 1, False, True)]
+    return [
+        Span(0, length, count - 1, start, True, False),
+        Span(start, depth - start, 1, depth, False, True),
+    ]
 
 
 class _Tiling:
@@ -76,67 +81,66 @@ class _Tiling:
 
     def statements(self) -> list[Statement]:
         columns, rows = self.product.columns.stop, self.product.rows.stop
-        if columns <= self.shape.block:
-            return self._rows(ZERO, columns)
-        main = columns // self.shape.block * self.shape.block
-        result = strips("jc", main, self.shape.block, lambda j, n: self._block(j, n, rows))
-        if main < columns:
-            result += self._rows(Affine(main), columns - main)
-        return result
 
-    def _rows(self, first: Affine, columns: int) -> list[Statement]:
-        """One block of columns. Threads share its rows; in turns where there are ranges of k."""
-        rows = self.product.rows.stop
-        if len(self._spans()) == 1:
-            return self._block(first, columns, rows)
-        size = choose.row_block(rows, self.shape.rows)
-        return strips("ic", rows, size, lambda i, n: self._block(first, columns, n, i))
+        def some_rows(down: Window | None) -> list[Statement]:
+            return blocks("jc", columns, self.shape.block, lambda w: self._ranges(down, w))
+
+        return blocks("ic", rows, self.shape.row_block or rows, some_rows)
 
     def _spans(self) -> list[Span]:
         outer, *inner = self.product.depth
         length = max(1, self.shape.depth // math.prod(loop.trips for loop in inner))
-        return _spans(outer.trips, length, self.product.ends_in_store)
+        return _spans(outer.trips, length, self.product.ends_in_store, self.shape.whole)
 
-    def _block(self, first: Affine, columns: int, rows: int, row: Affine = ZERO) -> list[Statement]:
+    def _ranges(self, down: Window | None, across: Window | None) -> list[Statement]:
         """Some rows of some columns: the ranges of k, one after the other."""
         result: list[Statement] = []
         for span in self._spans():
             if span.length == self.product.depth[0].trips:
-                return self._tiles(first, columns, row, rows, span, ZERO)
-            stop = span.start + span.repeats * span.length
-            var = Var("kc", span.start, stop - span.length)
-            body = tuple(self._tiles(first, columns, row, rows, span, affine(var)))
-            result.append(For(var, span.start, stop, span.length, "serial", body))
+                return self._tiles(down, across, span, ZERO)
+            if self.shape.whole and span.repeats == 1:
+                result += self._tiles(down, across, span, ZERO)
+                continue
+            var = Var("kc", span.start, span.start + (span.repeats - 1) * span.length)
+            body = tuple(self._tiles(down, across, span, affine(var)))
+            result.append(For(var, span.start, span.stop, span.length, "serial", body))
         return result
 
     def _tiles(
-        self, first: Affine, columns: int, row: Affine, rows: int, span: Span, k: Affine
+        self, down: Window | None, across: Window | None, span: Span, k: Affine
     ) -> list[Statement]:
         """All tiles of some rows and columns, for one range of k."""
+        rows, columns = self.product.rows.stop, self.product.columns.stop
         height, width = min(self.shape.rows, rows), self.shape.columns
 
         def tile(i: Affine, j: Affine, h: int, w: int) -> Sequence[Statement]:
-            return _TileMaker(self.product, row + i, first + j, k).tile(h, w, span).body()
+            return _TileMaker(self.product, i, j, k, self.shape.whole).tile(h, w, span).body()
 
-        def across(i: Affine, h: int) -> list[Statement]:
-            return strips("j", columns, width, lambda j, w: tile(i, j, h, w))
+        def in_columns(i: Affine, h: int) -> list[Statement]:
+            return strips("j", columns, width, lambda j, w: tile(i, j, h, w), across)
 
-        def down(j: Affine, w: int) -> list[Statement]:
-            return strips("i", rows, height, lambda i, h: tile(i, j, h, w))
+        def in_rows(j: Affine, w: int) -> list[Statement]:
+            return strips("i", rows, height, lambda i, h: tile(i, j, h, w), down)
 
         if self.shape.stream:
-            return strips("j", columns, width, down)
-        return strips("i", rows, height, across)
+            return strips("j", columns, width, in_rows, across)
+        return strips("i", rows, height, in_columns, down)
 
 
 class _TileMaker:
-    """One tile: the plain loops' body, at a place that starts at (row, column) and k."""
+    """One tile: the plain loops' body, at a place that starts at (row, column) and k.
 
-    def __init__(self, product: PlainProduct, row: Affine, column: Affine, k: Affine) -> None:
+    Its loop over k counts from there, or, with `whole`, takes that part of all k.
+    """
+
+    def __init__(
+        self, product: PlainProduct, row: Affine, column: Affine, k: Affine, whole: bool
+    ) -> None:
         self.product = product
         self.row = row
         self.column = column
         self.k = k
+        self.whole = whole
 
     def tile(self, rows: int, columns: int, span: Span) -> Tile:
         sums = Buffer("tile", self.product.total.dtype, (rows, columns))
@@ -148,11 +152,16 @@ class _TileMaker:
         return Tile(sums, start, depth, step, inner, finish)
 
     def _depth(self, span: Span) -> tuple[For, ...]:
-        """The loops over k with names of their own; the outermost has the range's length."""
-        lengths = (span.length, *(loop.trips for loop in self.product.depth[1:]))
+        """The loops over k with names of their own; the outermost has the range's numbers."""
+        outer, *inner = self.product.depth
+        start, stop, window = 0, span.length, None
+        if self.whole:
+            start, stop = span.start, span.stop
+            window = Window(self.k, span.length) if span.repeats > 1 else None
+        ranges = [(start, stop, window), *((0, loop.trips, None) for loop in inner)]
         return tuple(
-            For(Var(loop.var.name, 0, length - 1), 0, length, 1, "serial", ())
-            for loop, length in zip(self.product.depth, lengths)
+            For(Var(loop.var.name, low, high - 1), low, high, 1, "serial", (), window=its)
+            for loop, (low, high, its) in zip((outer, *inner), ranges)
         )
 
     def _place(self, at: Indices) -> dict[Atom, Affine]:
@@ -177,7 +186,8 @@ class _TileMaker:
         for old, new in zip(self.product.depth, depth):
             table[old.var] = affine(new.var)
         outermost = self.product.depth[0].var
-        table[outermost] = table[outermost] + self.k
+        if not self.whole:
+            table[outermost] = table[outermost] + self.k
         rewriter = Rewriter(table)
         lets = rewriter.body(self.product.lets)
         left, right = (rewriter.expression(operand) for operand in self.product.operands)

@@ -42,18 +42,21 @@ def transpose(kernel: Kernel, machine: Machine) -> Kernel:
     """
     if kernel.schedule not in ("rows", "tiles"):
         return kernel
-    return kernel.with_body(_body(kernel.body, machine))
+    return kernel.with_body(_body(kernel.body, machine, kernel.schedule == "tiles"))
 
 
-def _body(body: Sequence[Statement], machine: Machine) -> list[Statement]:
+def _body(body: Sequence[Statement], machine: Machine, packs: bool) -> list[Statement]:
     result: list[Statement] = []
     for statement in body:
         match statement:
             case For(body=(For() as inner,)) if loads := _across(statement, inner):
                 lanes = choose.lanes(inner.body, machine)
+                if packs:
+                    nbytes = max(load.buffer.nbytes for load in loads)
+                    lanes = choose.square_lanes(lanes, nbytes, machine)
                 result += _Squares(statement, inner, loads, lanes).statements()
             case For() if tile_of(statement) is None:  # tiles of products are written out later
-                result.append(replace(statement, body=tuple(_body(statement.body, machine))))
+                result.append(replace(statement, body=tuple(_body(statement.body, machine, packs))))
             case _:
                 result.append(statement)
     return result

@@ -147,14 +147,16 @@ class _Registers:
     def _steps(self) -> list[Statement]:
         """The loops over k: in the innermost some steps in an iteration, then what is left."""
         *around, inner = self.tile.depth
-        copies = choose.depth_unroll(inner.trips, self.plain and self._in_order(inner.var))
-        main = inner.trips // copies * copies
+        copies = 1
+        if inner.window is None:
+            copies = choose.depth_unroll(inner.trips, self.plain and self._in_order(inner.var))
+        main = inner.stop - (inner.stop - inner.start) % copies
         body: list[Statement] = []
-        for start, stop, times in ((0, main, copies), (main, inner.trips, 1)):
+        for start, stop, times in ((inner.start, main, copies), (main, inner.stop, 1)):
             if start < stop:
                 k = Var(inner.var.name, start, stop - 1)
                 step = tuple(self._step(inner.var, affine(k)))
-                body.append(For(k, start, stop, 1, "serial", step, times))
+                body.append(For(k, start, stop, 1, "serial", step, times, window=inner.window))
         return [nest(around, body)] if around else body
 
     def _in_order(self, k: Var) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
-    Alloc,
     Expression,
     Fold,
     For,
@@ -34,6 +33,7 @@ from neurlang.ir.loops import (
 from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.columns import vectorize_columns
+from neurlang.passes.loops.products import tile_of
 from neurlang.passes.loops.trees import compensated, finished_sum, literal_of, two_sum
 
 
@@ -49,8 +49,10 @@ def vectorize(kernel: Kernel, machine: Machine) -> Kernel:
         case "rows" | "serial" | "running":
             return kernel.with_body(_body(kernel.body, lambda body: choose.lanes(body, machine), 2))
         case "tiles":
-            sums = next(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))
-            lanes = choose.sum_lanes(sums.dtype, machine)
+            loops = (statement for statement in walk(kernel.body) if isinstance(statement, For))
+            sums = [tile.sums for loop in loops if (tile := tile_of(loop)) is not None]
+            columns = max(buffer.shape[1] for buffer in sums)
+            lanes = choose.sum_lanes(columns, sums[0].dtype, machine)
             return kernel.with_body(_body(kernel.body, lambda body: lanes, 1))
         case _:
             return kernel
