@@ -18,18 +18,18 @@ from neurlang.passes.loops.prefetch import prefetch
 ROWS = (64, 1024)
 
 
-def prefetched(function: Callable[..., Any], *shapes: tuple[int, ...], l2: int = 1024) -> set[str]:
-    """The operands that are asked for in advance on a machine with a small second cache."""
-    return {statement.buffer.name for statement in requests(function, *shapes, l2=l2)}
+def prefetched(function: Callable[..., Any], *shapes: tuple[int, ...], l3: int = 1024) -> set[str]:
+    """The operands that are asked for in advance on a machine with a small last cache."""
+    return {statement.buffer.name for statement in requests(function, *shapes, l3=l3)}
 
 
 def requests(
-    function: Callable[..., Any], *shapes: tuple[int, ...], l2: int = 1024
+    function: Callable[..., Any], *shapes: tuple[int, ...], l3: int = 1024
 ) -> list[Prefetch]:
     args = [nl.ShapeDtype(shape, "float32") for shape in shapes]
     made = nl.jit(function).trace(*args).lower().made
     kernels = [step for step in made.program.steps if isinstance(step, Kernel)]
-    done = [prefetch(kernel, replace(host_machine(), l2=l2)) for kernel in kernels]
+    done = [prefetch(kernel, replace(host_machine(), l3=l3)) for kernel in kernels]
     return [s for kernel in done for s in walk(kernel.body) if isinstance(s, Prefetch)]
 
 
@@ -53,7 +53,7 @@ def test_what_is_left_alone() -> None:
     assert not prefetched(lambda a: a * 2 + 1, ROWS)  # it stores
     assert not prefetched(lambda a: np.exp(np.sin(a)).sum(axis=1), ROWS)  # it computes
     assert not prefetched(lambda a: a.sum(axis=0), ROWS)  # down columns
-    assert not prefetched(lambda a: a.sum(axis=1), ROWS, l2=1 << 20)  # it is in the cache
+    assert not prefetched(lambda a: a.sum(axis=1), ROWS, l3=1 << 20)  # it is in the cache
 
 
 @pytest.mark.parametrize("vector_bits", [128, 512])

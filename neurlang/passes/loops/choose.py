@@ -36,6 +36,7 @@ TREE_ROWS = 8
 
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
+PARALLEL_BYTES = 1 << 20  # read and written, which take as long where nothing is computed
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 32  # that lie across vectors
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
@@ -161,9 +162,9 @@ def rows_lie_across(loop: For) -> bool:
     return short and all(each.step == 1 for each in inner) and cost(loop.body) <= SHORT_ROW_COST
 
 
-def worth_threads(work: int) -> bool:
-    """Whether a loop does enough to be shared among threads."""
-    return work >= PARALLEL_WORK
+def worth_threads(work: int, traffic: int = 0) -> bool:
+    """Whether a loop does enough to be shared among threads, or moves so many bytes."""
+    return work >= PARALLEL_WORK or traffic >= PARALLEL_BYTES
 
 
 def grain(trips: int, work_per_trip: int) -> int:
@@ -393,8 +394,12 @@ MEMORY_BOUND = 8  # cost of a vector that the memory brings more slowly than it 
 
 
 def comes_late(nbytes: int, machine: Machine) -> bool:
-    """Whether an operand is worth asking for in advance: the cores' own caches do not hold it."""
-    return nbytes > machine.l2
+    """Whether an operand is worth asking for in advance: no cache holds it.
+
+    From the last cache it comes as fast as the processor's own streams ask for it, and asking twice
+    takes up to a third more time.
+    """
+    return nbytes > machine.l3
 
 
 def passes_through(elements: int, size: int) -> bool:

@@ -20,6 +20,8 @@ from neurlang.ir.loops import (
     Var,
     affine,
     defined_in,
+    elements_loaded,
+    elements_stored,
     needed,
     parts,
     registers_in,
@@ -53,7 +55,13 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
 
 
 def _is_worth_it(loop: For) -> bool:
-    return loop.trips > 1 and choose.worth_threads(loop.trips * choose.cost(loop.body))
+    moved = (elements_loaded([loop]), elements_stored([loop]))
+    traffic = sum(
+        min(count * buffer.dtype.itemsize, buffer.nbytes)
+        for found in moved
+        for buffer, count in found.items()
+    )
+    return loop.trips > 1 and choose.worth_threads(loop.trips * choose.cost(loop.body), traffic)
 
 
 def _is_independent(loop: For) -> bool:
