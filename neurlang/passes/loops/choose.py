@@ -143,6 +143,13 @@ def copies(body: Sequence[Statement], accumulators: int, vectors: int) -> int:
     return number
 
 
+def locates(trips: int, dtype: DType) -> bool:
+    """Whether the place of an extreme value is found with it: where most vectors are not the first
+    of their accumulator. Indices of narrow elements would fill several vectors for each of these.
+    """
+    return trips >= 2 * TREE_WIDTH and dtype.itemsize >= 4
+
+
 def copies_are_short(body: Sequence[Statement], copies: int) -> bool:
     """Whether what is added up down columns may be written out so many times."""
     return cost(body) * copies <= COPY_LIMIT
