@@ -39,8 +39,8 @@ from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.join_blocks import join_blocks
-from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.locate import locate
+from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile

@@ -13,7 +13,7 @@ import numpy as np
 
 from neurlang.ir.graph import Graph, Node, make_constant, make_node, rebuild, with_args
 from neurlang.ir.identities import REDUCTIONS, identity
-from neurlang.ir.ops import REDUCES
+from neurlang.ir.ops import PURE_VIEWS, REDUCES
 from neurlang.ir.types import INT32, INT64, DType, Shape
 
 CHUNK = 1 << 15  # elements that one thread reduces before the partial results are combined
@@ -84,8 +84,44 @@ def _one_run(node: Node, source: Node, run: tuple[int, int]) -> Node:
     flat = _reshape(source, (*before, count, *behind), node)
     reduced = _long(node, flat, start) if _is_long(outer, count, right) else None
     if reduced is None:
-        reduced = make_node(node.op, [flat], node.where, axes=(start,))
+        reduced = _reduced(node, flat, start)
     return _reshape(reduced, (*before, *after), node)
+
+
+def _reduced(node: Node, source: Node, axis: int) -> Node:
+    """One reduction over one axis; a sum of narrow integers in no wider a dtype than it needs."""
+    if node.op == "reduce_sum" and node.dtype.kind in "iu":
+        narrow = _narrowed(source, source.shape[axis])
+        if narrow is not None:
+            total = make_node(node.op, [narrow], node.where, axes=(axis,))
+            return make_node("cast", [total], node.where, dtype=node.dtype)
+    return make_node(node.op, [source], node.where, axes=(axis,))
+
+
+def _narrowed(source: Node, count: int) -> Node | None:
+    """What a sum of so many elements adds, in the narrowest dtype that holds it; None where that
+    is the dtype that they have. Counts of what holds somewhere are such sums."""
+    if source.op in PURE_VIEWS:
+        inner = _narrowed(source.args[0], count)
+        if inner is None:
+            return None
+        return make_node(source.op, [inner], source.where, **source.attrs)
+    if source.op != "cast" or source.args[0].dtype.kind not in "biu":
+        return None
+    (value,) = source.args
+    most = 1 if value.dtype.kind == "b" else max(map(abs, _bounds(value.dtype)))
+    sign = "int" if value.dtype.kind == "i" else "uint"
+    for bits in (16, 32):
+        dtype = np.dtype(f"{sign}{bits}")
+        between = value.dtype.itemsize <= dtype.itemsize < source.dtype.itemsize
+        if between and count * most <= _bounds(dtype)[1]:
+            return make_node("cast", [value], source.where, dtype=dtype)
+    return None
+
+
+def _bounds(dtype: DType) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
 
 
 def _positive_zeros(node: Node, source: Node) -> Node:
@@ -122,10 +158,10 @@ def _long(node: Node, flat: Node, axis: int) -> Node:
     chunks, rest = divmod(count, size)
     main = _sliced(flat, axis, 0, chunks * size, node) if rest else flat
     shape = (*flat.shape[:axis], chunks, size, *flat.shape[axis + 1 :])
-    parts = make_node(node.op, [_reshape(main, shape, node)], node.where, axes=(axis + 1,))
+    parts = _reduced(node, _reshape(main, shape, node), axis + 1)
     if rest:
         tail = _sliced(flat, axis, chunks * size, rest, node)
-        last = make_node(node.op, [tail], node.where, axes=(axis,))
+        last = _reduced(node, tail, axis)
         kept = (*last.shape[:axis], 1, *last.shape[axis:])
         joined = [parts, _reshape(last, kept, node)]
         parts = make_node("concat", joined, node.where, axis=axis)
