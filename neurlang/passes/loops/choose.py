@@ -38,7 +38,8 @@ UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more th
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
 PARALLEL_BYTES = 1 << 20  # read and written, which take as long where nothing is computed
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
-LEAST_SHORT_ROWS = 32  # that lie across vectors
+LEAST_SHORT_ROWS = 8  # that lie across vectors
+SHORTER_ROW, MANY_SHORT_ROWS = 8, 1024  # longer ones are as many times more code: only for many
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
 CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
 COPY_LIMIT = 2000  # cost of all copies of what a reduction down columns adds up
@@ -163,7 +164,10 @@ def writes_out(epilogue: Sequence[Statement]) -> bool:
 def rows_lie_across(loop: For) -> bool:
     """Whether the loops inside of one go along rows so short that each had better have a lane."""
     inner = [statement for statement in walk(loop.body) if isinstance(statement, For)]
-    if not inner or loop.kind != "serial" or loop.step != 1 or loop.trips < LEAST_SHORT_ROWS:
+    if not inner or loop.kind != "serial" or loop.step != 1:
+        return False
+    longer = any(each.trips > SHORTER_ROW for each in inner)
+    if loop.trips < (MANY_SHORT_ROWS if longer else LEAST_SHORT_ROWS):
         return False
     short = all(each.kind == "serial" and each.trips <= LONGEST_ROW for each in inner)
     return short and all(each.step == 1 for each in inner) and cost(loop.body) <= SHORT_ROW_COST
