@@ -38,6 +38,7 @@ from neurlang.passes.loops.contract import contract
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
+from neurlang.passes.loops.locate import locate
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
 from neurlang.passes.loops.stream import stream
@@ -182,7 +183,7 @@ def _on_program(apply: Callable[..., Any], target: Target) -> Callable[[Program]
         return partial(_all_steps, partial(apply, machine=target.machine))
     if apply is join_blocks:
         return partial(_all_steps, apply)
-    if apply in (tile, transpose, accumulate, distribute, vectorize, jam, prefetch):
+    if apply in (tile, transpose, accumulate, locate, distribute, vectorize, jam, prefetch):
         apply = partial(apply, machine=target.machine)
     elif apply is stream:
         apply = partial(apply, machine=target.machine, aligned=target.pooled)

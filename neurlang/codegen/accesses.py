@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neurlang.codegen.addresses import Addresses, Term
+from neurlang.codegen.exchange import Step, columns, exchanged, rows
 from neurlang.codegen.scalar import memory_type
 from neurlang.codegen.writer import (
     BITS,
@@ -40,6 +41,9 @@ class Accesses:
         self.lanes = 1
         self.mask: Value | None = None
         self.active: int | None = None  # how many lanes are, where that is known
+        self.read: dict[str, Value] = {}  # whole vectors, in the block of `read_in`
+        self.read_in: dict[str, Value] = {}
+        self.exchanged: dict[str, dict[Step, Value]] = {}  # of those, by what they begin with
         self.streams = False  # whether it has nontemporal stores
         self.addresses = Addresses(self.writer, self.pointers)
 
@@ -164,6 +168,9 @@ class Accesses:
         """
         writer, lanes = self.writer, self.lanes
         type = vector_type(memory_type(buffer.dtype), lanes)
+        offset = flat.constant % abs(stride)
+        if self._is_inside(buffer, flat + -offset, abs(stride)):
+            return self._column(offset, buffer, flat + -offset, stride)
         places = [lane * abs(stride) for lane in range(count)]
         size = places[-1] + 1
         if stride < 0:
@@ -177,6 +184,39 @@ class Accesses:
         vectors = [writer.load(self._address(buffer, flat + start), type) for start in starts]
         numbers = [min(place // lanes, len(starts) - 1) for place in places]
         return self._mixed(vectors, [(n, p - starts[n]) for n, p in zip(numbers, places)])
+
+    def _is_inside(self, buffer: Buffer, first: Affine, length: int) -> bool:
+        """Whether rows lie in a buffer from their first element to their last, in every lane."""
+        return first.low >= 0 and first.high + length <= buffer.size
+
+    def _column(self, number: int, buffer: Buffer, first: Affine, stride: int) -> Value:
+        """A column of as many rows as lanes are active: all columns share what is loaded."""
+        assert self.active is not None
+        lanes, length = self.lanes, abs(stride)
+        size = self.active * length
+        start = first if stride > 0 else first + (self.active - 1) * stride
+        wholes = [
+            self._whole(self._address(buffer, start + n), buffer, size - n)
+            for n in range(0, size, lanes)
+        ]
+        step = columns(lanes, length, self.active, stride < 0)[number]
+        key = f"{wholes[0].text} {length} {size}"
+        return exchanged(self.writer, step, wholes, self.exchanged.setdefault(key, {}))
+
+    def _whole(self, pointer: Value, buffer: Buffer, count: int) -> Value:
+        """A vector from memory, or `count` elements where that is less; once in a block where
+        nothing is stored in between."""
+        type = vector_type(memory_type(buffer.dtype), self.lanes)
+        if self.read_in is not self.writer.known:
+            self.read_in, self.read, self.exchanged = self.writer.known, {}, {}
+        key = f"{type} {pointer.text} {min(count, self.lanes)}"
+        if key not in self.read:
+            if count >= self.lanes:
+                self.read[key] = self.writer.load(pointer, type)
+            else:
+                mask = constant_vector([lane < count for lane in range(self.lanes)], "i1")
+                self.read[key] = self.writer.masked_load(pointer, type, mask)
+        return self.read[key]
 
     def _mixed(self, vectors: Sequence[Value], chosen: Sequence[tuple[int, int]]) -> Value:
         """The vector with these lanes, each of one of the vectors."""
@@ -197,16 +237,16 @@ class Accesses:
         values = [self.widened(element, lanes) for element in elements]
         assert self.active is not None
         size = self.active * length
-        for start in range(0, size, lanes):
-            places = range(start, start + lanes)
-            value = self._mixed(values, [(place % length, place // length) for place in places])
-            flat = first.buffer.flat(first.index)
-            pointer = self._address(first.buffer, flat + start)
+        done: dict[Step, Value] = {}
+        for start, step in zip(range(0, size, lanes), rows(lanes, length, self.active)):
+            value = exchanged(self.writer, step, values, done)
+            pointer = self._address(first.buffer, first.buffer.flat(first.index) + start)
             if start + lanes <= size:
                 self.writer.store(value, pointer)
             else:
-                mask = constant_vector([place < size for place in places], "i1")
+                mask = constant_vector([start + lane < size for lane in range(lanes)], "i1")
                 self.writer.masked_store(value, pointer, mask)
+        self.read = {}
 
     def prefetch(self, buffer: Buffer, index: Sequence[Affine]) -> None:
         """Ask for a line, to be read, into all caches."""
@@ -233,6 +273,7 @@ class Accesses:
 
     def store(self, store: Store, value: Value) -> None:
         """Store a value, as it lies in memory."""
+        self.read = {}
         buffer = store.buffer
         flat = buffer.flat(store.index)
         stride = self._stride(flat)

@@ -46,9 +46,9 @@ class Machine:
 
     @property
     def follows_streams(self) -> bool:
-        """Whether the cores read ahead across pages by themselves: asking for lines only takes
-        their loads' places then. Measured on Zen 4, up to 1.5 times the time (docs/benchmarks.md);
-        Zen 5 takes 0.65 to 0.95 of it where it is asked. The name decides nothing but speed."""
+        """Whether the cores read ahead across pages by themselves: asking them for lines only takes
+        the places of their loads. Zen 4 takes up to 1.5 times as long where it is asked for what a
+        cache holds, Zen 5 0.65 to 0.95 of the time. The name decides nothing but speed."""
         return self.cpu in ("znver1", "znver2", "znver3", "znver4")
 
     def lanes(self, itemsize: int) -> int:

@@ -460,20 +460,31 @@ def loads_in(body: Sequence[Statement]) -> list[Load]:
     ]
 
 
+def executions(body: Sequence[Statement], times: int = 1) -> Iterator[tuple[Statement, int]]:
+    """Statements that are no loops, and for how many elements each runs if the body runs once."""
+    for statement in body:
+        if isinstance(statement, For):
+            lanes = statement.step if statement.kind == "vector" else 1
+            yield from executions(statement.body, times * statement.trips * lanes)
+        else:
+            yield statement, times
+
+
 def elements_loaded(body: Sequence[Statement]) -> Counter[Buffer]:
     """How many elements of each buffer some statements load, if they run once."""
     found: Counter[Buffer] = Counter()
+    for statement, times in executions(body):
+        for load in loads_in([statement]):
+            found[load.buffer] += times
+    return found
 
-    def count(statements: Sequence[Statement], times: int) -> None:
-        for statement in statements:
-            if isinstance(statement, For):
-                lanes = statement.step if statement.kind == "vector" else 1
-                count(statement.body, times * statement.trips * lanes)
-            else:
-                for load in loads_in([statement]):
-                    found[load.buffer] += times
 
-    count(body, 1)
+def elements_stored(body: Sequence[Statement]) -> Counter[Buffer]:
+    """How many elements of each buffer some statements store, if they run once."""
+    found: Counter[Buffer] = Counter()
+    for statement, times in executions(body):
+        if isinstance(statement, Store):
+            found[statement.buffer] += times
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from neurlang.ir.loops import Buffer, Statement, Store, Var, loads_in
 
-LONGEST_ROW = 8  # elements, so far apart that a vector of all of them beats a gather
+LONGEST_ROW = 12  # elements, so far apart that a vector of all of them beats a gather
 
 
 def row_stride(store: Store, var: Var) -> int:

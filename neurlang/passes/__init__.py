@@ -21,6 +21,7 @@ from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.interleave import interleave
 from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
+from neurlang.passes.loops.locate import locate
 from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
@@ -54,6 +55,7 @@ LOOP_PASSES = (
     transpose,  # what lies across, in squares of vectors
     fuse,  # pieces of rows; after what wants its loops alone
     accumulate,  # running sums side by side; the values and stores around them are vectors then
+    locate,  # two loops over a row as one; the rest of what vectorize makes vectors of
     distribute,  # before vectors are made: it leaves a loop that must stay serial
     vectorize,
     unroll,  # vectors side by side, sums in registers

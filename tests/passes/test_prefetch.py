@@ -18,9 +18,9 @@ from neurlang.passes.loops.prefetch import prefetch
 ROWS = (64, 1024)
 
 
-def prefetched(function: Callable[..., Any], *shapes: tuple[int, ...], l2: int = 1024) -> set[str]:
-    """The operands that are asked for in advance on a machine with a small second cache."""
-    return {statement.buffer.name for statement in requests(function, *shapes, l2=l2)}
+def prefetched(function: Callable[..., Any], *shapes: tuple[int, ...], l3: int = 1024) -> set[str]:
+    """The operands that are asked for in advance on a machine with a small last cache."""
+    return {statement.buffer.name for statement in requests(function, *shapes, l3=l3)}
 
 
 def requests(
@@ -42,11 +42,13 @@ def test_reductions_of_what_is_read_once() -> None:
 
 def test_cores_that_follow_streams_are_not_asked() -> None:
     assert not requests(lambda a: a.sum(axis=1), ROWS, cpu="znver4")
+    assert requests(lambda a: a.sum(axis=1), (1 << 14, 1 << 14), cpu="znver4")  # no cache holds it
+    assert not requests(lambda a: a.var(axis=1), (1 << 14, 1 << 14), cpu="znver4")
 
 
 def test_the_first_loop_over_a_row_asks() -> None:
     assert len(requests(lambda a: a.var(axis=1), ROWS)) == 1
-    assert len(requests(lambda a: a.argmax(axis=1), ROWS)) == 1
+    assert len(requests(lambda a: a.argmax(axis=1), (640, 100))) == 1
     assert len(requests(lambda a: np.exp(a - a.max(axis=1, keepdims=True)).sum(axis=1), ROWS)) == 1
 
 
@@ -78,7 +80,7 @@ def test_the_same_bits(
     a = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     results = []
     for late in (True, False):
-        monkeypatch.setattr(choose, "comes_late", lambda *_, late=late: late)
+        monkeypatch.setattr(choose, "asks_ahead", lambda *_, late=late: late)
         with nl.options(vector_bits=vector_bits, verify=True):
             results.append(nl.jit(lambda a: a.sum(axis=-1), cache=False)(a))
     np.testing.assert_array_equal(*results)

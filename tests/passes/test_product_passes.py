@@ -40,6 +40,7 @@ from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
+from neurlang.passes.loops.locate import locate
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
 from neurlang.passes.loops.stream import stream
@@ -130,7 +131,7 @@ def values(kernel: Kernel, memory: Any) -> Any:
 
 
 def applied(apply: Callable[..., Any], kernel: Kernel, target: pipeline.Target) -> Kernel:
-    if apply in (tile, transpose, accumulate, distribute, vectorize, jam, prefetch):
+    if apply in (tile, transpose, accumulate, locate, distribute, vectorize, jam, prefetch):
         return apply(kernel, target.machine)
     if apply is stream:
         return apply(kernel, target.machine, True)

@@ -13,8 +13,8 @@ import numpy as np
 
 from neurlang.ir.graph import Graph, Node, make_constant, make_node, rebuild, with_args
 from neurlang.ir.identities import REDUCTIONS, identity
-from neurlang.ir.ops import REDUCES
-from neurlang.ir.types import INT32, INT64, Shape, Type
+from neurlang.ir.ops import PURE_VIEWS, REDUCES
+from neurlang.ir.types import INT32, INT64, DType, Shape
 
 CHUNK = 1 << 15  # elements that one thread reduces before the partial results are combined
 LONG = 4 * CHUNK
@@ -84,8 +84,44 @@ def _one_run(node: Node, source: Node, run: tuple[int, int]) -> Node:
     flat = _reshape(source, (*before, count, *behind), node)
     reduced = _long(node, flat, start) if _is_long(outer, count, right) else None
     if reduced is None:
-        reduced = make_node(node.op, [flat], node.where, axes=(start,))
+        reduced = _reduced(node, flat, start)
     return _reshape(reduced, (*before, *after), node)
+
+
+def _reduced(node: Node, source: Node, axis: int) -> Node:
+    """One reduction over one axis; a sum of narrow integers in no wider a dtype than it needs."""
+    if node.op == "reduce_sum" and node.dtype.kind in "iu":
+        narrow = _narrowed(source, source.shape[axis])
+        if narrow is not None:
+            total = make_node(node.op, [narrow], node.where, axes=(axis,))
+            return make_node("cast", [total], node.where, dtype=node.dtype)
+    return make_node(node.op, [source], node.where, axes=(axis,))
+
+
+def _narrowed(source: Node, count: int) -> Node | None:
+    """What a sum of so many elements adds, in the narrowest dtype that holds it; None where that
+    is the dtype that they have. Counts of what holds somewhere are such sums."""
+    if source.op in PURE_VIEWS:
+        inner = _narrowed(source.args[0], count)
+        if inner is None:
+            return None
+        return make_node(source.op, [inner], source.where, **source.attrs)
+    if source.op != "cast" or source.args[0].dtype.kind not in "biu":
+        return None
+    (value,) = source.args
+    most = 1 if value.dtype.kind == "b" else max(map(abs, _bounds(value.dtype)))
+    sign = "int" if value.dtype.kind == "i" else "uint"
+    for bits in (16, 32):
+        dtype = np.dtype(f"{sign}{bits}")
+        between = value.dtype.itemsize <= dtype.itemsize < source.dtype.itemsize
+        if between and count * most <= _bounds(dtype)[1]:
+            return make_node("cast", [value], source.where, dtype=dtype)
+    return None
+
+
+def _bounds(dtype: DType) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
 
 
 def _positive_zeros(node: Node, source: Node) -> Node:
@@ -122,10 +158,10 @@ def _long(node: Node, flat: Node, axis: int) -> Node:
     chunks, rest = divmod(count, size)
     main = _sliced(flat, axis, 0, chunks * size, node) if rest else flat
     shape = (*flat.shape[:axis], chunks, size, *flat.shape[axis + 1 :])
-    parts = make_node(node.op, [_reshape(main, shape, node)], node.where, axes=(axis + 1,))
+    parts = _reduced(node, _reshape(main, shape, node), axis + 1)
     if rest:
         tail = _sliced(flat, axis, chunks * size, rest, node)
-        last = make_node(node.op, [tail], node.where, axes=(axis,))
+        last = _reduced(node, tail, axis)
         kept = (*last.shape[:axis], 1, *last.shape[axis:])
         joined = [parts, _reshape(last, kept, node)]
         parts = make_node("concat", joined, node.where, axis=axis)
@@ -162,18 +198,72 @@ def _arg_reduce(node: Node, source: Node) -> Node:
     flat = _reshape(source, (*before, count, *after), node)
     if flat.dtype.kind == "b":
         flat = make_node("cast", [flat], where, dtype=np.dtype("uint8"))
-    op = "reduce_max" if node.op == "argmax" else "reduce_min"
-    best = _reduce(make_node(op, [flat], where, axes=(axis,)), flat)
-    spread = _reshape(best, (*before, 1, *after), node)
-    spread = make_node("broadcast", [spread], where, shape=flat.shape)
-    found = make_node("equal", [flat, spread], where)
-    if flat.dtype.kind == "f":
-        number = make_node("equal", [flat, flat], where)
-        found = make_node("or", [found, make_node("not", [number], where)], where)
-    index_dtype = INT32 if count < 2**31 else INT64
-    index = make_node("iota", (), where, dtype=index_dtype, shape=flat.shape, axis=axis)
-    beyond = make_constant(np.asarray(count, index_dtype), Type(index_dtype, flat.shape), where)
-    chosen = make_node("where", [found, index, beyond], where)
-    first = _reduce(make_node("reduce_min", [chosen], where, axes=(axis,)), chosen)
+    first = _first_place(node, flat, axis)
     first = _reshape(first, node.shape, node)
     return first if first.dtype == INT64 else make_node("cast", [first], where, dtype=INT64)
+
+
+def _first_place(node: Node, flat: Node, axis: int) -> Node:
+    """Of each run along an axis the least index of its extreme value; long runs by chunks.
+
+    The first of the chunks that have the best value of all is the one whose place counts: its
+    elements are read once, and wait in the cache for the search.
+    """
+    shape = flat.shape
+    outer, count, right = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    dtype = INT32 if count < 2**31 else INT64
+    if right != 1 or not _is_long(outer, count, right):
+        best = _extreme(node, flat, axis)
+        return _least_index(node, flat, best, axis, _places(flat.shape, axis, dtype, node))
+    size = _chunk(count, CHUNK)
+    chunks = count // size
+    bests, places = [], []
+    for start, number, length in ((0, chunks, size), (chunks * size, 1, count - chunks * size)):
+        if not length:
+            continue
+        part = _sliced(flat, axis, start, number * length, node)
+        rows = _reshape(part, (*shape[:axis], number, length), node)
+        best = _extreme(node, rows, axis + 1)
+        inside = _places(rows.shape, axis + 1, dtype, node)
+        place = _least_index(node, rows, best, axis + 1, inside)
+        offset = _times(_places(best.shape, axis, dtype, node), length, start)
+        bests.append(best)
+        places.append(make_node("add", [place, offset], node.where))
+    best, place = (_joined(parts, axis, node) for parts in (bests, places))
+    return _least_index(node, best, _extreme(node, best, axis), axis, place)
+
+
+def _extreme(node: Node, source: Node, axis: int) -> Node:
+    op = "reduce_max" if node.op == "argmax" else "reduce_min"
+    return _reduce(make_node(op, [source], node.where, axes=(axis,)), source)
+
+
+def _least_index(node: Node, source: Node, best: Node, axis: int, index: Node) -> Node:
+    """The least index of those elements along an axis that are the best, or NaN."""
+    where = node.where
+    spread = _reshape(best, (*best.shape[:axis], 1, *best.shape[axis:]), node)
+    spread = make_node("broadcast", [spread], where, shape=source.shape)
+    found = make_node("equal", [source, spread], where)
+    if source.dtype.kind == "f":
+        number = make_node("equal", [source, source], where)
+        found = make_node("or", [found, make_node("not", [number], where)], where)
+    most = np.asarray(np.iinfo(index.dtype).max, index.dtype)
+    beyond = make_constant(most, index.type, where)
+    chosen = make_node("where", [found, index, beyond], where)
+    return _reduce(make_node("reduce_min", [chosen], where, axes=(axis,)), chosen)
+
+
+def _places(shape: Shape, axis: int, dtype: DType, node: Node) -> Node:
+    return make_node("iota", (), node.where, dtype=dtype, shape=shape, axis=axis)
+
+
+def _times(index: Node, factor: int, more: int) -> Node:
+    """index * factor + more."""
+    numbers = (np.asarray(number, index.dtype) for number in (factor, more))
+    by, to = (make_constant(number, index.type, index.where) for number in numbers)
+    scaled = make_node("mul", [index, by], index.where)
+    return make_node("add", [scaled, to], index.where)
+
+
+def _joined(parts: list[Node], axis: int, node: Node) -> Node:
+    return make_node("concat", parts, node.where, axis=axis) if len(parts) > 1 else parts[0]

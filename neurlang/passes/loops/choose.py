@@ -38,8 +38,10 @@ UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more th
 DIVIDING = frozenset({"div", "sqrt", "floor_div", "mod", "fmod"})
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
 PARALLEL_WORK_AWAKE = 1 << 13  # the same where the threads are awake
+PARALLEL_BYTES = 1 << 20  # read and written, which take as long where nothing is computed
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
-LEAST_SHORT_ROWS = 32  # that lie across vectors
+LEAST_SHORT_ROWS = 8  # that lie across vectors
+SHORTER_ROW, MANY_SHORT_ROWS = 8, 1024  # longer ones are as many times more code: only for many
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
 CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
 COPY_LIMIT = 2000  # cost of all copies of what a reduction down columns adds up
@@ -160,6 +162,13 @@ def copies(body: Sequence[Statement], accumulators: int, vectors: int) -> int:
     return number
 
 
+def locates(trips: int, dtype: DType) -> bool:
+    """Whether the place of an extreme value is found with it: where most vectors are not the first
+    of their accumulator. Indices of narrow elements would fill several vectors for each of these.
+    """
+    return trips >= 2 * TREE_WIDTH and dtype.itemsize >= 4
+
+
 def copies_are_short(body: Sequence[Statement], copies: int) -> bool:
     """Whether what is added up down columns may be written out so many times."""
     return cost(body) * copies <= COPY_LIMIT
@@ -173,16 +182,19 @@ def writes_out(epilogue: Sequence[Statement]) -> bool:
 def rows_lie_across(loop: For) -> bool:
     """Whether the loops inside of one go along rows so short that each had better have a lane."""
     inner = [statement for statement in walk(loop.body) if isinstance(statement, For)]
-    if not inner or loop.kind != "serial" or loop.step != 1 or loop.trips < LEAST_SHORT_ROWS:
+    if not inner or loop.kind != "serial" or loop.step != 1:
+        return False
+    longer = any(each.trips > SHORTER_ROW for each in inner)
+    if loop.trips < (MANY_SHORT_ROWS if longer else LEAST_SHORT_ROWS):
         return False
     short = all(each.kind == "serial" and each.trips <= LONGEST_ROW for each in inner)
     return short and all(each.step == 1 for each in inner) and cost(loop.body) <= SHORT_ROW_COST
 
 
-def worth_threads(work: int, awake: bool = False) -> bool:
-    """Whether a loop does enough to be shared among threads; less, where another loop of the kernel
-    keeps them `awake`."""
-    return work >= (PARALLEL_WORK_AWAKE if awake else PARALLEL_WORK)
+def worth_threads(work: int, traffic: int = 0, awake: bool = False) -> bool:
+    """Whether a loop does enough to be shared among threads, or moves so many bytes; less, where
+    another loop of the kernel keeps them `awake`."""
+    return work >= (PARALLEL_WORK_AWAKE if awake else PARALLEL_WORK) or traffic >= PARALLEL_BYTES
 
 
 def grain(trips: int, work_per_trip: int) -> int:
@@ -468,9 +480,18 @@ MEMORY_BOUND = 8  # cost of a vector that the memory brings more slowly than it 
 
 
 def comes_late(nbytes: int, machine: Machine) -> bool:
-    """Whether an operand is worth asking for in advance: the cores' own caches do not hold it, and
-    do not see by themselves what comes next."""
-    return nbytes > machine.l2 and not machine.follows_streams
+    """Whether an operand does not come from a core's own caches."""
+    return nbytes > machine.l2
+
+
+def asks_ahead(elements: int, size: int, nbytes: int, machine: Machine) -> bool:
+    """Whether an operand, of which so many elements are loaded, is worth asking for in advance.
+
+    Cores that follow streams by themselves gain only where one loop reads what no cache holds.
+    """
+    if machine.follows_streams:
+        return nbytes > machine.l3 and elements <= size + size // 4
+    return comes_late(nbytes, machine) and passes_through(elements, size)
 
 
 def passes_through(elements: int, size: int) -> bool:

@@ -20,6 +20,8 @@ from neurlang.ir.loops import (
     Var,
     affine,
     defined_in,
+    elements_loaded,
+    elements_stored,
     needed,
     parts,
     registers_in,
@@ -37,12 +39,18 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
     """
     if kernel.schedule in ("serial", "fixed"):
         return kernel
-    loops = [s for s in kernel.body if isinstance(s, For) and _is_independent(s)]
-    awake = any(_is_worth_it(loop, False) for loop in loops)
+    loops = [s for s in kernel.body if isinstance(s, For) and s.trips > 1 and _is_independent(s)]
+    effort = [(choose.cost([loop]), _traffic(loop)) for loop in loops]
+    awake = any(choose.worth_threads(work, traffic) for work, traffic in effort)
+    shared = [
+        loop
+        for loop, (work, traffic) in zip(loops, effort)
+        if choose.worth_threads(work, traffic, awake)
+    ]
     body: list[Statement] = []
     lets: list[Let] = []
     for statement in kernel.body:
-        if isinstance(statement, For) and statement in loops and _is_worth_it(statement, awake):
+        if isinstance(statement, For) and any(statement is loop for loop in shared):
             own = needed(lets, registers_in([statement])) if lets else []
             if _can_be_repeated(own, kernel):
                 body += [_with_own(piece, own) for piece in _parallel(statement, tile)]
@@ -53,8 +61,14 @@ def parallelize(kernel: Kernel, tile: int = 0) -> Kernel:
     return kernel.with_body(without_unused(body) if lets else body)
 
 
-def _is_worth_it(loop: For, awake: bool) -> bool:
-    return loop.trips > 1 and choose.worth_threads(loop.trips * choose.cost(loop.body), awake)
+def _traffic(loop: For) -> int:
+    """Bytes that a loop reads and writes."""
+    moved = (elements_loaded([loop]), elements_stored([loop]))
+    return sum(
+        min(count * buffer.dtype.itemsize, buffer.nbytes)
+        for found in moved
+        for buffer, count in found.items()
+    )
 
 
 def _is_independent(loop: For) -> bool:

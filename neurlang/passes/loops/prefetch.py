@@ -43,8 +43,7 @@ def prefetch(kernel: Kernel, machine: Machine) -> Kernel:
         buffer
         for buffer, elements in elements_loaded(kernel.body).items()
         if buffer in kernel.inputs
-        and choose.passes_through(elements, buffer.size)
-        and choose.comes_late(buffer.nbytes, machine)
+        and choose.asks_ahead(elements, buffer.size, buffer.nbytes, machine)
     }
     return kernel.with_body(_body(kernel.body, large)) if large else kernel
 
@@ -104,7 +103,7 @@ def _tiles(body: Sequence[Statement], late: set[Buffer]) -> list[Statement]:
         if isinstance(statement, For) and statement.kind not in ("vector", "unroll"):
             beside = _beside(statement, late)
             inside = _tiles(statement.body, late)
-            statement = replace(statement, body=(*beside, *inside))
+            statement = statement.with_body((*beside, *inside))
         result.append(statement)
     return result
 

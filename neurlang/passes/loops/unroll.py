@@ -25,6 +25,7 @@ from neurlang.ir.loops import (
     parts,
 )
 from neurlang.ir.rewriter import Rewriter
+from neurlang.ir.rows import filled_rows
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.products import Tile, factors, multiply_add, nest, tile_of
 
@@ -58,7 +59,8 @@ def _body(body: Sequence[Statement]) -> list[Statement]:
 
 def _copies(loop: For) -> list[Statement]:
     """Vectors, some of them in an iteration, then single ones, the last masked."""
-    size = loop.step * choose.unroll(loop.body)
+    fills = filled_rows(loop.body, loop.var)  # with vectors side by side already
+    size = loop.step * (1 if fills else choose.unroll(loop.body))
     main = loop.start + (loop.stop - loop.start) // size * size
     if loop.trips < 2 or (size == loop.step and main == loop.stop):
         return [loop]

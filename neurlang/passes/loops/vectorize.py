@@ -85,13 +85,13 @@ def _loop(loop: For, lanes: int) -> list[Statement]:
     if "set" in carried.values() or loop.kind != "serial":
         return [loop]
     if carried:
-        return _Reduction(loop, carried, lanes).statements()
+        return Reduction(loop, carried, lanes).statements()
     var = Var(loop.var.name, loop.start, loop.stop - 1)
     body = Rewriter({loop.var: affine(var)}, lanes=lanes, varying=[var]).body(loop.body)
     return [For(var, loop.start, loop.stop, lanes, "vector", body)]
 
 
-class _Reduction:
+class Reduction:
     """The vector form of one loop that updates registers."""
 
     def __init__(self, loop: For, carried: dict[Register, str], lanes: int) -> None:
