@@ -48,7 +48,7 @@ def test_cores_that_follow_streams_are_not_asked() -> None:
 
 def test_the_first_loop_over_a_row_asks() -> None:
     assert len(requests(lambda a: a.var(axis=1), ROWS)) == 1
-    assert len(requests(lambda a: a.argmax(axis=1), (640, 100))) == 1
+    assert len(requests(lambda a: a.argmax(axis=1), (640, 112))) == 1
     assert len(requests(lambda a: np.exp(a - a.max(axis=1, keepdims=True)).sum(axis=1), ROWS)) == 1
 
 
