@@ -234,7 +234,7 @@ class _Function(Accesses):
                 self.vars[loop.var] = number
                 self.body(loop.body)
             if all(isinstance(inner, For) and inner.kind == "vector" for inner in loop.body):
-                self.writer.interleave(starts)  # else one copy may read what another stores
+                self.writer.interleave(starts)
         elif loop.kind == "vector":
             self._vector(loop)
         else:
@@ -310,7 +310,8 @@ class _Function(Accesses):
                 assert isinstance(here, Value)
                 self.mask = self._active(here, stop, loop.step)
             self.body(loop.body)
-        self.writer.interleave(starts)
+        if loop.kind == "vector":  # else one copy may read what another stores
+            self.writer.interleave(starts)
         self.ahead[loop.var] = 0
 
     def _repeat(self, loop: For, start: Value, stop: Value, masked: bool) -> None:

@@ -18,9 +18,9 @@ from neurlang.passes.loops.prefetch import prefetch
 ROWS = (64, 1024)
 
 
-def prefetched(function: Callable[..., Any], *shapes: tuple[int, ...], l3: int = 1024) -> set[str]:
-    """The operands that are asked for in advance on a machine with a small last cache."""
-    return {statement.buffer.name for statement in requests(function, *shapes, l3=l3)}
+def prefetched(function: Callable[..., Any], *shapes: tuple[int, ...], l2: int = 1024) -> set[str]:
+    """The operands that are asked for in advance on a machine with a small second cache."""
+    return {statement.buffer.name for statement in requests(function, *shapes, l2=l2)}
 
 
 def requests(
