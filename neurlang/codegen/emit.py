@@ -17,6 +17,7 @@ from typing import NamedTuple
 from neurlang.codegen.accesses import Accesses, Place
 from neurlang.codegen.mathlib.short_power import emit_short_power
 from neurlang.codegen.scalar import constant_value, emit_op
+from neurlang.codegen.squares import interleaved_units, mirrored, swapped_blocks
 from neurlang.codegen.writer import (
     BITS,
     Module,
@@ -197,21 +198,32 @@ class _Function(Accesses):
         return register, tuple(numbers)
 
     def _transpose(self, register: Register) -> None:
-        """Blocks off the diagonal change places, half as large each time (Eklundh 1972)."""
+        """Blocks off the diagonal change places, half as large each time (Eklundh 1972), until they
+        fill a piece of 128 bits; within such pieces rows are interleaved, which processors have
+        instructions for and LLVM finds soonest."""
         count = register.lanes
+        piece = min(count, SMALLEST_REGISTER // (8 * register.dtype.itemsize))
         rows = [self.registers[(register, (r,))] for r in range(count)]
         size = count // 2
-        while size:
-            first = [k for k in range(count) if not k & size]
-            upper = [k if k in first else count + k - size for k in range(count)]
-            lower = [k + size if k in first else count + k for k in range(count)]
-            for r in first:
+        while size >= piece:
+            self._shuffle_pairs(rows, size, *swapped_blocks(count, size))
+            size //= 2
+        size = 1
+        while size < piece:
+            self._shuffle_pairs(rows, size, *interleaved_units(count, piece, size))
+            size *= 2
+        for r, row in enumerate(rows):
+            self.registers[(register, (mirrored(r, piece),))] = row
+
+    def _shuffle_pairs(
+        self, rows: list[Value], size: int, upper: Sequence[int], lower: Sequence[int]
+    ) -> None:
+        """Every two rows so far apart become two others."""
+        for r in range(len(rows)):
+            if not r & size:
                 pair = rows[r], rows[r + size]
                 rows[r] = self.writer.shuffle(*pair, upper)
                 rows[r + size] = self.writer.shuffle(*pair, lower)
-            size //= 2
-        for r, row in enumerate(rows):
-            self.registers[(register, (r,))] = row
 
     def _rotate(self, register: Register, by: int) -> None:
         """Values get other places; only a loop that carries them moves any."""

@@ -16,6 +16,7 @@ from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.collapse import collapse
 from neurlang.passes.loops.contract import contract
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.exchange import exchange
 from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.interleave import interleave
@@ -48,6 +49,7 @@ LOOP_PASSES = (
     hoist,  # scalars leave the loop before lanes make vectors of them
     contract,  # with fast_math alone; what loops do not change has been named
     interleave,  # before the loops along short rows are taken for vectors
+    exchange,  # before tiles: rows of products along vectors
     tile,  # blocks for what lies across, tiles for products
     pack,  # operands as the tiles read them
     transpose,  # what lies across, in squares of vectors

@@ -23,6 +23,7 @@ from neurlang.ir.loops import (
     Kernel,
     Load,
     Store,
+    Transpose,
     Var,
     affine,
     expressions_of,
@@ -38,6 +39,7 @@ from neurlang.passes.loops import choose
 from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.exchange import exchange
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
@@ -79,7 +81,24 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         (GENERATOR.integers(-9, 9, (5, 7)), GENERATOR.integers(-9, 9, (7, 11))),
     ),
     "bools": (lambda a, b: a @ b, (floats(5, 7) > 0, floats(7, 11) > 1)),
+    "convolution": (
+        lambda x, w: nl.conv2d(x, w, padding=((1, 0), (0, 0))),
+        (floats(2, 2, 3, 11), floats(8, 2, 3, 3)),
+    ),
+    "convolution in blocks of channels": (
+        lambda x, w: nl.conv2d(x, w, stride=2),
+        (floats(1, 2, 5, 19), floats(30, 2, 3, 3)),
+    ),
+    "convolution of long rows": (
+        lambda x, w: nl.conv1d(x, w, dilation=2),
+        (floats(2, 4, 17), floats(8, 4, 3)),
+    ),
+    "grouped convolution": (
+        lambda x, w: nl.conv2d(x, w, groups=2),
+        (floats(1, 4, 4, 11), floats(16, 2, 3, 3)),
+    ),
 }
+EXCHANGED = ["convolution", "convolution in blocks of channels", "convolution of long rows"]
 
 
 @pytest.fixture
@@ -89,6 +108,8 @@ def small_caches(monkeypatch: pytest.MonkeyPatch) -> pipeline.Target:
     monkeypatch.setattr(choose, "STREAM_DEPTH", 16)
     monkeypatch.setattr(choose, "STREAM_ROWS", 4)
     monkeypatch.setattr(choose, "PARALLEL_WORK", 1000)
+    monkeypatch.setattr(choose, "LONGEST_PIECE", 8)
+    monkeypatch.setattr(choose, "TURN_CYCLES", 1)
     target = pipeline.current_target()
     return replace(target, machine=replace(target.machine, l2=4096, vector_bits=128))
 
@@ -118,7 +139,7 @@ def values(kernel: Kernel, memory: Any) -> Any:
 
 
 def applied(apply: Callable[..., Any], kernel: Kernel, target: pipeline.Target) -> Kernel:
-    if apply in (tile, transpose, accumulate, distribute, vectorize, prefetch):
+    if apply in (exchange, tile, transpose, accumulate, distribute, vectorize, prefetch):
         return apply(kernel, target.machine)
     if apply is stream:
         return apply(kernel, target.machine, True)
@@ -180,6 +201,27 @@ def test_which_operands_are_packed(small_caches: pipeline.Target) -> None:
     assert scratch(scheduled("right transposed", small_caches)) == {"panel"}
     assert scratch(scheduled("computed operands", small_caches)) == {"panel", "rows"}
     assert scratch(scheduled("computed left operand", small_caches)) == {"rows"}
+
+
+@pytest.mark.parametrize("name", EXCHANGED)
+def test_kernels_lie_along_vectors_and_are_packed_once(
+    name: str, small_caches: pipeline.Target
+) -> None:
+    """Panels are filled outside of the loops over images and their rows; sums are turned inside."""
+    kernel = scheduled(name, small_caches)
+    assert scratch(kernel) == {"panel", "turned"}
+    for loop in walk(kernel.body):
+        if isinstance(loop, For) and loop.var.name in ("b0", "j0"):
+            assert {s.buffer.name for s in walk(loop.body) if isinstance(s, Alloc)} == {"turned"}
+    assert any(isinstance(statement, Transpose) for statement in walk(kernel.body))
+
+
+def test_what_whole_vectors_of_pixels_cover_is_not_exchanged(
+    small_caches: pipeline.Target,
+) -> None:
+    arguments = floats(2, 4, 5, 18), floats(8, 4, 3, 3)
+    kernel, _ = plain_kernel(lambda x, w: nl.conv2d(x, w), arguments)
+    assert exchange(kernel, small_caches.machine) is kernel
 
 
 def test_a_computed_operand_is_computed_once_a_block(small_caches: pipeline.Target) -> None:

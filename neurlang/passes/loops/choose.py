@@ -7,8 +7,9 @@ measured (docs/benchmarks.md) and depend on the machine's description alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
@@ -195,6 +196,10 @@ ROW_BLOCKS, LEAST_ROW_BLOCK = 8, 128  # at most so many, and of at least so many
 STREAM_ROWS = 32  # with no more rows than this, the right operand is read once, in its order
 STREAM_DEPTH = 64
 STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
+PACK_CYCLES = 0.5  # of an element that is packed, in multiply-adds of vectors
+TURN_CYCLES = 10  # of a vector of sums that is turned and stored
+EXCHANGE_GAIN = 1.03  # that pays for longer code
+LONGEST_PIECE = 128  # columns whose sums are turned together
 DEPTH_STEP = 16  # ranges of k are multiples of it, so that unrolled steps come out even
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
 
@@ -266,6 +271,65 @@ def tile(
     return TileShape(height, across, piece, _even(columns, wanted, across), packed=True)
 
 
+def exchanged_blocks(
+    rows: int,
+    columns: int,
+    depth: int,
+    times: int,
+    dtype: DType,
+    side_by_side: bool,
+    machine: Machine,
+) -> tuple[int, int] | None:
+    """Rows of a block and columns of a piece where rows had better lie along vectors; else None.
+
+    The product is done so many `times` with the same left operand, which is then packed once, and
+    every sum is turned; where columns are not `side_by_side`, they would have been packed instead.
+    """
+    width = sum_lanes(dtype, machine)
+    plain = _least_cycles(rows, columns, width, machine) * depth
+    if not side_by_side:
+        plain += columns * depth * PACK_CYCLES
+    turned = _least_cycles(columns, rows, width, machine) * depth
+    turned += rows * depth * PACK_CYCLES / times
+    turned += columns * _multiple(rows, width) / width * TURN_CYCLES
+    if turned * EXCHANGE_GAIN > plain:
+        return None
+    fits = machine.l2 // 2 // (depth * dtype.itemsize)
+    block = rows
+    if rows > fits:
+        block = _even(rows, max(width, min(fits, -(-rows // 4)) // width * width), width)
+    return block, _even(columns, LONGEST_PIECE, width)
+
+
+def exchanged_tile(
+    rows: int, columns: int, depth: int, dtype: DType, machine: Machine
+) -> TileShape:
+    """The tile of an exchanged product: its right operand is packed, k is one range."""
+    width = sum_lanes(dtype, machine)
+    height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
+    return TileShape(height, vectors * width, depth, columns, packed=True)
+
+
+def turned_pitch(rows: int, dtype: DType) -> int:
+    """Elements from one row of sums that wait to be turned to the next."""
+    return rows + CACHE_LINE // dtype.itemsize if rows * dtype.itemsize % FEW_SETS == 0 else rows
+
+
+def square_side(lanes: int, pitches: Sequence[int]) -> int:
+    """Rows and lanes of a square that a product transposes.
+
+    Small ones are nearly as fast, and LLVM takes a quarter of the time for them. But they use a
+    part of a cache line at a time, which must stay until the rest is wanted: not where rows lie a
+    power of two apart and fall into few sets of the first cache.
+    """
+    return lanes if any(pitch % FEW_SETS == 0 for pitch in pitches) else min(lanes, SMALL_SQUARE)
+
+
+def least_of_square(lanes: int) -> int:
+    """Rows and columns that a square of vectors needs to be worth its shuffles."""
+    return max(2, lanes // 4)
+
+
 def _even(count: int, longest: int, unit: int) -> int:
     """A piece of `count`, a multiple of `unit` not above `longest`, so that pieces come out even.
 
@@ -287,22 +351,28 @@ def _multiple(count: int, unit: int) -> int:
 
 
 def _accumulators(rows: int, columns: int, width: int, registers: int) -> tuple[int, int]:
-    """Rows and vectors of a tile: those that need the fewest cycles, edges included.
+    """Rows and vectors of a tile: those that need the fewest cycles, edges included."""
+    _, height, vectors = min(_tiles(rows, columns, width, registers), key=itemgetter(0))
+    return height, vectors
+
+
+def _least_cycles(rows: int, columns: int, width: int, machine: Machine) -> float:
+    """Of one step of k in all tiles of a product."""
+    return min(cycles for cycles, _, _ in _tiles(rows, columns, width, machine.vector_registers))
+
+
+def _tiles(rows: int, columns: int, width: int, registers: int) -> Iterator[tuple[float, int, int]]:
+    """The tiles that there may be: cycles of all of them for one k, rows and vectors of each.
 
     The accumulators fill the registers but for the right operand's vectors and two more.
     """
-    best = (1, 1)
-    least: float | None = None
     needed = -(-columns // width)
     for vectors in range(1, min(4, needed) + 1):
         most = max(1, min(MOST_ROWS, (registers - vectors - 2) // vectors, rows))
         for height in range(1, most + 1):
             down, across = _pieces(rows, height), _pieces(needed, vectors)
             cycles = sum(n * h * m * v * _cycles(h, v) for n, h in down for m, v in across)
-            found = cycles * (1 + EDGE_COST * (len(down) + len(across)))
-            if least is None or found < least:
-                best, least = (height, vectors), found
-    return best
+            yield cycles * (1 + EDGE_COST * (len(down) + len(across))), height, vectors
 
 
 def _pieces(count: int, size: int) -> list[tuple[int, int]]:
@@ -407,6 +477,8 @@ def waits_for_memory(body: Sequence[Statement]) -> bool:
     return cost(body) <= MEMORY_BOUND
 
 
+SMALL_SQUARE = 4  # rows and lanes
+FEW_SETS = 1024  # bytes between rows of which few fit into the first cache at once
 SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64
