@@ -298,3 +298,14 @@ def test_columns_that_fill_no_block_are_packed_like_those_that_do() -> None:
         text = nl.jit(lambda a, b: a @ b.T).lower(a, b).as_text("loops")
     reads = [line for line in text.splitlines() if "right[v] =" in line]
     assert len(reads) > 1 and all("panel[" in line for line in reads)
+
+
+def test_rows_that_share_cache_lines_are_claimed_together() -> None:
+    """56 pixels are 224 bytes: of rows that threads take in turns they would share every line."""
+    assert choose.grain(56, 10**6) == choose.grain(56, 10**6, 256) == 1
+    assert choose.grain(56, 10**6, 224) == 3
+    assert choose.grain(1000, 10**6, 224) == 5
+    x, w = nl.ShapeDtype((1, 32, 58, 58), "float32"), nl.ShapeDtype((32, 32, 3, 3), "float32")
+    with nl.options(threads=2):
+        text = nl.jit(nl.conv2d).lower(x, w).as_text("loops")
+    assert "parallel for j0 in 0..56 grain 3:" in text

@@ -37,9 +37,10 @@ TREE_ROWS = 8
 
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
+LEAST_PIECE = 1024  # bytes that one claim stores side by side: the lines at its ends are shared
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
-LEAST_SHORT_ROWS = 32  # that lie across vectors
-SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
+LEAST_SHORT_ROWS, FEW_SHORT_ROWS = 32, 8  # that lie across vectors; the second, for little work
+SHORT_ROW_COST, FEW_ROW_COST = 400, 32  # cost of all loops along such a row, which are written out
 CHUNK_WORK = 1 << 15  # the same for flat loops, whose pieces need not be whole rows
 COPY_LIMIT = 2000  # cost of all copies of what a reduction down columns adds up
 OWN_COPY_LIMIT = 48  # the same along rows, where every accumulator has a copy of its own
@@ -156,10 +157,12 @@ def writes_out(epilogue: Sequence[Statement]) -> bool:
 def rows_lie_across(loop: For) -> bool:
     """Whether the loops inside of one go along rows so short that each had better have a lane."""
     inner = [statement for statement in walk(loop.body) if isinstance(statement, For)]
-    if not inner or loop.kind != "serial" or loop.step != 1 or loop.trips < LEAST_SHORT_ROWS:
+    few = loop.trips < LEAST_SHORT_ROWS
+    if not inner or loop.kind != "serial" or loop.step != 1 or loop.trips < FEW_SHORT_ROWS:
         return False
     short = all(each.kind == "serial" and each.trips <= LONGEST_ROW for each in inner)
-    return short and all(each.step == 1 for each in inner) and cost(loop.body) <= SHORT_ROW_COST
+    most = FEW_ROW_COST if few else SHORT_ROW_COST
+    return short and all(each.step == 1 for each in inner) and cost(loop.body) <= most
 
 
 def worth_threads(work: int) -> bool:
@@ -167,9 +170,12 @@ def worth_threads(work: int) -> bool:
     return work >= PARALLEL_WORK
 
 
-def grain(trips: int, work_per_trip: int) -> int:
-    """Iterations that a thread claims at once."""
+def grain(trips: int, work_per_trip: int, apart: int = 0) -> int:
+    """Iterations that a thread claims at once; more where they store to pieces that lie so many
+    bytes `apart` and share cache lines, for which threads would have to wait in turns."""
     wanted = max(1, min(GRAIN_WORK // max(1, work_per_trip), trips // 8))
+    if apart % CACHE_LINE:
+        wanted = max(wanted, min(-(-LEAST_PIECE // apart), trips // 16))
     claims = _multiple(-(-trips // wanted), 8)  # as many for each thread
     return max(1, -(-trips // claims))
 
