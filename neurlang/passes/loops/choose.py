@@ -484,7 +484,7 @@ def waits_for_memory(body: Sequence[Statement]) -> bool:
 
 
 SMALL_SQUARE = 4  # rows and lanes
-FEW_SETS = 1024  # bytes between rows of which few fit into the first cache at once
+FEW_SETS = 2048  # bytes between rows of which few fit into the first cache at once
 SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64
