@@ -36,6 +36,7 @@ from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.contract import contract
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.exchange import exchange
 from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.locate import locate
@@ -183,7 +184,17 @@ def _on_program(apply: Callable[..., Any], target: Target) -> Callable[[Program]
         return partial(_all_steps, partial(apply, machine=target.machine))
     if apply is join_blocks:
         return partial(_all_steps, apply)
-    if apply in (tile, transpose, accumulate, locate, distribute, vectorize, jam, prefetch):
+    if apply in (
+        exchange,
+        tile,
+        transpose,
+        accumulate,
+        locate,
+        distribute,
+        vectorize,
+        jam,
+        prefetch,
+    ):
         apply = partial(apply, machine=target.machine)
     elif apply is stream:
         apply = partial(apply, machine=target.machine, aligned=target.pooled)

@@ -84,6 +84,56 @@ def test_convolutions(
     np.testing.assert_array_equal(nl.interpret(nl.jit(run).trace(x, w).graph, x, w), expected)
 
 
+ROWS = [
+    # Few pixels in a row, and many channels: these lie along vectors.
+    # channels, outputs, groups, sizes, taps, stride, dilation
+    (40, 48, 1, (7, 7), (3, 3), (1, 1), (1, 1)),
+    (16, 70, 1, (6, 14), (3, 3), (1, 1), (1, 1)),
+    (24, 33, 1, (9, 29), (3, 2), (2, 2), (1, 1)),
+    (32, 64, 1, (10, 30), (3, 3), (1, 1), (2, 3)),
+    (64, 64, 2, (6, 9), (3, 3), (1, 1), (1, 1)),
+    (20, 160, 1, (5, 140), (2, 5), (1, 1), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("channels, outputs, groups, sizes, taps, stride, dilation", ROWS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_channels_along_vectors(
+    channels: int,
+    outputs: int,
+    groups: int,
+    sizes: Any,
+    taps: Any,
+    stride: Any,
+    dilation: Any,
+    dtype: Any,
+) -> None:
+    """Whole numbers, whose sums are exact; and for others the same bits by any schedule."""
+    x, w = whole(2, channels, *sizes), whole(outputs, channels // groups, *taps)
+
+    def run(x: Any, w: Any) -> Any:
+        return nl.conv2d(x, w, padding=1, stride=stride, dilation=dilation, groups=groups)
+
+    expected = slow(x, w, ((1, 1), (1, 1)), stride, dilation, groups)
+    found = nl.jit(run)(x.astype(dtype), w.astype(dtype))
+    np.testing.assert_array_equal(found, expected)
+    x, w = (GENERATOR.standard_normal(a.shape).astype(dtype) for a in (x, w))
+    results = set()
+    for bits, threads in ((128, 1), (256, 1), (512, 1), (512, 2), (512, 3)):
+        with nl.options(vector_bits=bits, verify=True, cache="off"):
+            results.add(nl.jit(run, threads=threads)(x, w).tobytes())
+    assert len(results) == 1
+
+
+def test_kernels_are_packed_once_for_all_images() -> None:
+    x, w = nl.ShapeDtype((8, 64, 14, 14), "float32"), nl.ShapeDtype((64, 64, 3, 3), "float32")
+    with nl.options(vector_bits=512):
+        text = nl.jit(lambda x, w: nl.conv2d(x, w, padding=1)).lower(x, w).as_text("loops")
+    kernel = text[text.index("kernel k1_dot") :]
+    panel, loop, turned = (kernel.index(part) for part in ("panel: ", "for b0 in", "turned: "))
+    assert panel < loop < turned
+
+
 @pytest.mark.parametrize("stride", [1, (2, 1), 3])
 @pytest.mark.parametrize("padding", [0, 1, (2, 0), ((0, 1), (2, 3))])
 @pytest.mark.parametrize(
@@ -110,15 +160,22 @@ def test_conv2d_same_and_valid() -> None:
     np.testing.assert_array_equal(nl.conv2d(x, one), np.einsum("nchw,oc->nohw", x, one[:, :, 0, 0]))
 
 
-def test_what_follows_is_fused() -> None:
-    x, w, bias = (GENERATOR.standard_normal(s) for s in ((2, 8, 20, 24), (16, 8, 3, 3), (16, 1, 1)))
+@pytest.mark.parametrize("taps", [1, 3])
+def test_what_follows_is_fused(taps: int) -> None:
+    """Bias, residual and activation are computed where the product's sums are stored."""
+    shapes = (2, 8, 20, 24), (16, 8, taps, taps), (16, 1, 1), (2, 16, 20, 24)
+    x, w, bias, residual = (GENERATOR.standard_normal(shape) for shape in shapes)
+    padding = taps // 2
 
     @nl.jit
-    def layer(x: Any, w: Any, bias: Any) -> Any:
-        return np.maximum(nl.conv2d(x, w, padding=1) + bias, 0)
+    def layer(x: Any, w: Any, bias: Any, residual: Any) -> Any:
+        return np.maximum(nl.conv2d(x, w, padding=padding) + bias, 0) + residual
 
-    expected = np.maximum(slow(x, w, ((1, 1), (1, 1)), (1, 1), (1, 1), 1) + bias, 0)
-    np.testing.assert_allclose(layer(x, w, bias), expected, rtol=0, atol=1e-12)
+    widths = ((padding, padding),) * 2
+    expected = np.maximum(slow(x, w, widths, (1, 1), (1, 1), 1) + bias, 0) + residual
+    np.testing.assert_allclose(layer(x, w, bias, residual), expected, rtol=0, atol=1e-12)
+    kernels = layer.inspect(x, w, bias, residual)["loops"].count("kernel k")
+    assert kernels == (1 if taps == 1 else 2)
 
 
 def test_no_matrix_of_windows_is_made() -> None:

@@ -151,3 +151,12 @@ def test_errors() -> None:
         nl.conv2d_transpose(x, w, stride=0)
     with pytest.raises(DomainError, match="output_padding"):
         nl.conv2d_transpose(x, w, output_padding=-1)
+
+
+def test_phases_are_interleaved_by_whole_vectors() -> None:
+    """Two phases of 8 elements each are 16 that follow each other, not 8 pairs."""
+    x, w = nl.ShapeDtype((2, 8, 8, 8), "float32"), nl.ShapeDtype((8, 4, 2, 2), "float32")
+    with nl.options(vector_bits=256):
+        text = nl.jit(lambda x, w: nl.conv2d_transpose(x, w, stride=2)).lower(x, w).as_text("loops")
+    last = text[text.rindex("kernel k") :]
+    assert "vector for n in 0..8" in last and "0..2 step" not in last

@@ -392,12 +392,12 @@ class Kernel:
     """A loop nest that reads inputs and writes outputs; `notes` say what was decided and why.
 
     `schedule` tells the loop passes what was made before them: `rows` (innermost loops become
-    vectors), `columns` (the loops around them do), `product` (three plain loops), `packed`,
-    `shared`, `tiles` (a product's tiles, which want their right operand packed by blocks, or as a
-    whole, or have what they need), `running` (loops that store a value they carry on), `scan` (only
-    the outer loops are free), `serial` (innermost loops become vectors, the others keep their
-    order) or `fixed` (every loop keeps its order). `final` are large outputs that no later kernel
-    reads.
+    vectors), `columns` (the loops around them do), `product` (three plain loops), `exchanged`
+    (its rows along vectors), `packed`, `shared`, `tiles` (a product's tiles, which want their right
+    operand packed by blocks, or as a whole, or have what they need), `running` (loops that store a
+    value they carry on), `scan` (only the outer loops are free), `serial` (innermost loops become
+    vectors, the others keep their order) or `fixed` (every loop keeps its order). `final` are large
+    outputs that no later kernel reads.
     """
 
     name: str

@@ -11,11 +11,13 @@ from neurlang.passes.graph.simplify import simplify
 from neurlang.passes.graph.sink_views import sink_views
 from neurlang.passes.graph.sort_by_keys import sort_by_keys
 from neurlang.passes.graph.split_long_products import split_long_products
+from neurlang.passes.graph.write_out_windows import write_out_windows
 from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.collapse import collapse
 from neurlang.passes.loops.contract import contract
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.exchange import exchange
 from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
 from neurlang.passes.loops.interleave import interleave
@@ -38,6 +40,7 @@ GRAPH_PASSES = (
     sink_views,  # before duplicates are merged: moved views meet their like
     expand_vector_products,  # makes reductions: before they are brought into form
     split_long_products,  # the same, for few results and long k
+    write_out_windows,  # reductions over several axes, as long as they are that
     canonicalize_reductions,  # the schedules know reductions over one axis
     simplify,  # views that the passes above left side by side
     merge_duplicates,
@@ -50,6 +53,7 @@ LOOP_PASSES = (
     hoist,  # scalars leave the loop before lanes make vectors of them
     contract,  # with fast_math alone; what loops do not change has been named
     interleave,  # before the loops along short rows are taken for vectors
+    exchange,  # before tiles: rows of products along vectors
     tile,  # blocks for what lies across, tiles for products
     pack,  # operands as the tiles read them
     transpose,  # what lies across, in squares of vectors

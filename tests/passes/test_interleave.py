@@ -32,7 +32,7 @@ from neurlang.passes.loops.interleave import interleave
 
 GENERATOR = np.random.default_rng(0)
 DTYPES = ("float32", "float64", "int8", "uint8", "int16", "int64", "bool")
-ROWS = (1, 31, 32, 67, 1000, 40_000)
+ROWS = (1, 7, 8, 31, 32, 67, 1000, 40_000)
 
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "maximum": lambda x: x.max(axis=1),

@@ -23,6 +23,7 @@ from neurlang.ir.loops import (
     Kernel,
     Load,
     Store,
+    Transpose,
     Var,
     affine,
     expressions_of,
@@ -38,6 +39,7 @@ from neurlang.passes.loops import choose
 from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
+from neurlang.passes.loops.exchange import exchange
 from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
 from neurlang.passes.loops.locate import locate
@@ -89,7 +91,24 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         (GENERATOR.integers(-9, 9, (5, 7)), GENERATOR.integers(-9, 9, (7, 11))),
     ),
     "bools": (lambda a, b: a @ b, (floats(5, 7) > 0, floats(7, 11) > 1)),
+    "convolution": (
+        lambda x, w: nl.conv2d(x, w, padding=((1, 0), (0, 0))),
+        (floats(2, 2, 3, 11), floats(8, 2, 3, 3)),
+    ),
+    "convolution in blocks of channels": (
+        lambda x, w: nl.conv2d(x, w, stride=2),
+        (floats(1, 2, 5, 19), floats(30, 2, 3, 3)),
+    ),
+    "convolution of long rows": (
+        lambda x, w: nl.conv1d(x, w, dilation=2),
+        (floats(2, 4, 17), floats(8, 4, 3)),
+    ),
+    "grouped convolution": (
+        lambda x, w: nl.conv2d(x, w, groups=2),
+        (floats(1, 4, 4, 11), floats(16, 2, 3, 3)),
+    ),
 }
+EXCHANGED = ["convolution", "convolution in blocks of channels", "convolution of long rows"]
 
 
 @pytest.fixture
@@ -102,6 +121,8 @@ def small_caches(monkeypatch: pytest.MonkeyPatch) -> pipeline.Target:
     monkeypatch.setattr(choose, "LEAST_ROWS", 16)
     monkeypatch.setattr(choose, "LONGEST_ROW_BLOCK", 12)
     monkeypatch.setattr(choose, "PARALLEL_WORK", 1000)
+    monkeypatch.setattr(choose, "LONGEST_PIECE", 8)
+    monkeypatch.setattr(choose, "TURN_CYCLES", 1)
     target = pipeline.current_target()
     return replace(target, machine=replace(target.machine, l2=4096, vector_bits=128))
 
@@ -131,7 +152,17 @@ def values(kernel: Kernel, memory: Any) -> Any:
 
 
 def applied(apply: Callable[..., Any], kernel: Kernel, target: pipeline.Target) -> Kernel:
-    if apply in (tile, transpose, accumulate, locate, distribute, vectorize, jam, prefetch):
+    if apply in (
+        exchange,
+        tile,
+        transpose,
+        accumulate,
+        locate,
+        distribute,
+        vectorize,
+        jam,
+        prefetch,
+    ):
         return apply(kernel, target.machine)
     if apply is stream:
         return apply(kernel, target.machine, True)
@@ -193,6 +224,27 @@ def test_which_operands_are_packed(small_caches: pipeline.Target) -> None:
     assert scratch(scheduled("right transposed", small_caches)) == {"panel"}
     assert scratch(scheduled("computed operands", small_caches)) == {"panel", "rows"}
     assert scratch(scheduled("computed left operand", small_caches)) == {"rows"}
+
+
+@pytest.mark.parametrize("name", EXCHANGED)
+def test_kernels_lie_along_vectors_and_are_packed_once(
+    name: str, small_caches: pipeline.Target
+) -> None:
+    """Panels are filled outside of the loops over images and their rows; sums are turned inside."""
+    kernel = scheduled(name, small_caches)
+    assert scratch(kernel) == {"panel", "turned"}
+    for loop in walk(kernel.body):
+        if isinstance(loop, For) and loop.var.name in ("b0", "j0"):
+            assert {s.buffer.name for s in walk(loop.body) if isinstance(s, Alloc)} == {"turned"}
+    assert any(isinstance(statement, Transpose) for statement in walk(kernel.body))
+
+
+def test_what_whole_vectors_of_pixels_cover_is_not_exchanged(
+    small_caches: pipeline.Target,
+) -> None:
+    arguments = floats(2, 4, 5, 18), floats(8, 4, 3, 3)
+    kernel, _ = plain_kernel(lambda x, w: nl.conv2d(x, w), arguments)
+    assert exchange(kernel, small_caches.machine) is kernel
 
 
 def test_a_computed_operand_is_computed_once_a_block(small_caches: pipeline.Target) -> None:
@@ -269,3 +321,14 @@ def test_columns_that_fill_no_block_are_packed_like_those_that_do() -> None:
         text = nl.jit(lambda a, b: a @ b.T).lower(a, b).as_text("loops")
     reads = [line for line in text.splitlines() if "right[v] =" in line]
     assert len(reads) > 1 and all("panel[" in line for line in reads)
+
+
+def test_rows_that_share_cache_lines_are_claimed_together() -> None:
+    """56 pixels are 224 bytes: of rows that threads take in turns they would share every line."""
+    assert choose.grain(56, 10**6) == choose.grain(56, 10**6, 256) == 1
+    assert choose.grain(56, 10**6, 224) == 3
+    assert choose.grain(1000, 10**6, 224) == 5
+    x, w = nl.ShapeDtype((1, 32, 58, 58), "float32"), nl.ShapeDtype((32, 32, 3, 3), "float32")
+    with nl.options(threads=2):
+        text = nl.jit(nl.conv2d).lower(x, w).as_text("loops")
+    assert "parallel for j0 in 0..56 grain 3:" in text

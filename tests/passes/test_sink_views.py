@@ -96,6 +96,49 @@ graph f(%x: f32[3,4], %w: f32[3,5]):
     return %3
 """,
     ),
+    "what follows a product is computed in its shape": (
+        """
+graph f(%x: f32[3,4], %w: f32[4,10], %b: f32[2], %r: f32[3,2,5]):
+    %0: f32[3,10] = dot %x, %w
+    %1: f32[3,2,5] = reshape %0 shape=[3, 2, 5]
+    %2: f32[2,1] = reshape %b shape=[2, 1]
+    %3: f32[3,2,5] = broadcast %2
+    %4: f32[3,2,5] = add %1, %r
+    %5: f32[3,2,5] = const 0.0
+    %6: f32[3,2,5] = max %4, %5
+    return %6
+""",
+        """
+graph f(%x: f32[3,4], %w: f32[4,10], %b: f32[2], %r: f32[3,2,5]):
+    %0: f32[3,10] = dot %x, %w
+    %1: f32[3,10] = reshape %r shape=[3, 10]
+    %2: f32[3,10] = add %0, %1
+    %3: f32[3,10] = const 0.0
+    %4: f32[3,10] = max %2, %3
+    %5: f32[3,2,5] = reshape %4 shape=[3, 2, 5]
+    return %5
+""",
+    ),
+    "a bias is repeated in the product's shape": (
+        """
+graph f(%x: f32[2,3,4], %w: f32[2,4,6], %b: f32[3]):
+    %0: f32[2,3,6] = dot %x, %w
+    %1: f32[2,3,1,3,2] = reshape %0 shape=[2, 3, 1, 3, 2]
+    %2: f32[3,1,1,1] = reshape %b shape=[3, 1, 1, 1]
+    %3: f32[2,3,1,3,2] = broadcast %2
+    %4: f32[2,3,1,3,2] = add %3, %1
+    return %4
+""",
+        """
+graph f(%x: f32[2,3,4], %w: f32[2,4,6], %b: f32[3]):
+    %0: f32[2,3,6] = dot %x, %w
+    %1: f32[1,3,1] = reshape %b shape=[1, 3, 1]
+    %2: f32[2,3,6] = broadcast %1
+    %3: f32[2,3,6] = add %2, %0
+    %4: f32[2,3,1,3,2] = reshape %3 shape=[2, 3, 1, 3, 2]
+    return %4
+""",
+    ),
 }
 
 STAYS = {
@@ -126,6 +169,21 @@ graph f(%x: f32[4,3]):
     %0: f32[3,4] = transpose %x axes=[1, 0]
     %1: i64[] = argmax %0 axes=[0, 1]
     return %1
+""",
+    "a vector that repeats within an axis of a product": """
+graph f(%x: f32[3,4], %w: f32[4,10], %b: f32[5]):
+    %0: f32[3,10] = dot %x, %w
+    %1: f32[3,2,5] = reshape %0 shape=[3, 2, 5]
+    %2: f32[3,2,5] = broadcast %b
+    %3: f32[3,2,5] = add %1, %2
+    return %3
+""",
+    "axes of a product that are one": """
+graph f(%x: f32[3,4], %w: f32[4,10], %b: f32[30]):
+    %0: f32[3,10] = dot %x, %w
+    %1: f32[30] = reshape %0 shape=[30]
+    %2: f32[30] = add %1, %b
+    return %2
 """,
     "a reduction of a reshape": """
 graph f(%x: f32[12]):

@@ -49,13 +49,13 @@ def _reduce(node: Node, source: Node) -> Node:
             value = np.zeros((), node.dtype)
         return make_constant(value, node.type, node.where)
     result = source
-    for run in reversed(_runs(axes, source.shape)):
+    for run in reversed(neighbouring_axes(axes, source.shape)):
         result = _one_run(node, result, run)
     return _reshape(result, node.shape, node)
 
 
-def _runs(axes: tuple[int, ...], shape: Shape) -> list[tuple[int, int]]:
-    """Neighbouring axes together: (0, 1, 3) is 0..2 and 3..4; but long rows stay rows.
+def neighbouring_axes(axes: tuple[int, ...], shape: Shape) -> list[tuple[int, int]]:
+    """Neighbours among axes together: (0, 1, 3) is 0..2 and 3..4; but long rows stay rows.
 
     As one axis, neighbours that do not lie contiguous would need a division for every element.
     """

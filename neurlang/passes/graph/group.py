@@ -38,8 +38,9 @@ RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more t
 LARGEST_KERNEL = 2000  # nodes: LLVM takes more than twice as long for a body twice as large
 MAX_PLACES = 3  # elements of one node that one element of a consumer may ask for
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
-LEAST_DEPTH = 3  # where k is several loops, the innermost one has as many steps
-LEAST_COLUMNS = 8  # and the loop over columns as many
+LEAST_DEPTH = 2  # where k is several loops, the innermost one has as many steps
+LEAST_COLUMNS = 8  # and the loop over columns as many,
+LEAST_SHORT_COLUMNS, LEAST_ROWS = 4, 32  # fewer where rows can lie along vectors
 SORTS = ("sort", "argsort", "top_k")
 OWN_KERNEL = ("dot", "scatter", "update", *SORTS, "cumulative")
 
@@ -101,10 +102,13 @@ def group(graph: Graph, fuse: bool = True) -> Plan:
 def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
     """Outputs, reductions, contractions, and what they and gathers must read from memory."""
     anchors = {node for node in graph.outputs if node.op != "param"}
+    following: set[Node] = set()  # products, and the maps of what they give
     for node in graph.nodes:
         kind = node.kind
         if kind == "leaf":
             continue
+        if node.op == "dot" or (kind == "map" and any(arg in following for arg in node.args)):
+            following.add(node)
         if kind in ("reduce", "contract", "order") or node.op in OWN_KERNEL:
             anchors.add(node)
         if not fuse and kind not in ("view", "leaf"):
@@ -118,6 +122,8 @@ def _first_anchors(graph: Graph, fuse: bool) -> set[Node]:
                 anchors.update(prologue_sources(operand))
         if node.op in ("gather", "window") and (source := stored_source(node.args[0])) is not None:
             anchors.add(source)
+    # In a product's kernel, where it is stored, and not in one of its own that reshapes it.
+    anchors |= following & {below_reshapes(node) for node in graph.outputs}
     return anchors
 
 
@@ -289,7 +295,7 @@ class _Grouping:
             if _worth_loops(merged):
                 self.space = merged
                 reached = self._read(list(zip(node.args, merged.indices())), node)
-        self.more.update(below_reshapes(arg) for arg in self.divided)
+        self.more.update(_below_copies(arg) for arg in self.divided)
         return reached
 
     def _read(
@@ -487,9 +493,19 @@ def _at_rows(found: Group, members: dict[Node, set[Indices]], row: Indices) -> b
     return True
 
 
+def _below_copies(node: Node) -> Node:
+    """What a product reads with repeats, without them: it is stored once."""
+    node = below_reshapes(node)
+    while node.op == "broadcast":
+        node = below_reshapes(node.args[0])
+    return node
+
+
 def _worth_loops(space: ProductSpace) -> bool:
     """Whether the innermost loops over k and columns are long enough to be loops of a product."""
-    return space.depth[-1].high + 1 >= LEAST_DEPTH and space.columns[-1].high + 1 >= LEAST_COLUMNS
+    rows, columns = space.row.high + 1, space.columns[-1].high + 1
+    least = LEAST_SHORT_COLUMNS if rows >= LEAST_ROWS else LEAST_COLUMNS
+    return space.depth[-1].high + 1 >= LEAST_DEPTH and columns >= least
 
 
 def argument_indices(

@@ -24,17 +24,23 @@ def sink_views(graph: Graph) -> Graph:
     """Compute maps and reductions on what a view shows, and view the result instead.
 
     map(view(a), view(b)) becomes view(map(a, b)) where all arguments but splats carry one view; a
-    reduction of a transpose becomes one over the source's own axes. The elements are the same;
-    only a sum of floats may be added in another order. Leaves dead views behind.
+    reduction of a transpose becomes one over the source's own axes. A reshape that splits axes of a
+    product sinks where the other arguments only have to be repeated, or read along other axes: so
+    the bias and the activation of a convolution are computed where its sums are stored. The
+    elements are the same; only a sum of floats may be added in another order. Leaves dead views
+    behind.
     """
     if not any(node.op in SINKING for node in graph.nodes):
         return graph
     only_reduced = _only_reduced(graph)
+    following: set[Node] = set()
 
     def sink(node: Node, args: tuple[Node, ...]) -> Node:
         new = with_args(node, args)
+        if node.op == "dot":
+            following.add(new)
         if node.kind == "map":
-            return _sink_below_map(new)
+            return _below_product(new, following) or _sink_below_map(new)
         if node.kind == "reduce" and node.args[0] in only_reduced:
             return _sink_below_reduce(new)
         return simplest_view(new) if node.op in SINKING else new
@@ -74,6 +80,78 @@ def _sink_below_map(node: Node) -> Node:
         moved = Node(view.op, (result,), view.attrs, Type(node.dtype, view.shape), view.where)
         result = simplest_view(moved)
     return result
+
+
+def _below_product(node: Node, following: set[Node]) -> Node | None:
+    """A map of a product's result in the product's own shape; None where there is no such."""
+    if any(arg in following for arg in node.args):
+        following.add(node)
+        return node
+    reshaped = (arg.args[0] for arg in node.args if arg.op == "reshape")
+    source = next((arg for arg in reshaped if arg in following), None)
+    if source is None or not _splits(source.shape, node.shape):
+        return None
+    args = [_in_shape(arg, source.shape, following) for arg in node.args]
+    found = [arg for arg in args if arg is not None]
+    if len(found) < len(args):
+        return None
+    result = Node(node.op, tuple(found), node.attrs, Type(node.dtype, source.shape), node.where)
+    following.add(result)
+    return simplest_view(make_node("reshape", [result], node.where, shape=node.shape))
+
+
+def _splits(source: Shape, shape: Shape) -> bool:
+    """Whether a reshape makes several axes of one, never one of several: who reads the result can
+    then say without a division where its elements are in the source."""
+    if 0 in source:
+        return False
+    runs = _matching_axes(source, shape)
+    return all(sum(source[axis] != 1 for axis in old) <= 1 for old, _ in runs)
+
+
+def _in_shape(node: Node, shape: Shape, following: set[Node]) -> Node | None:
+    """The same elements in another shape, where that takes no division of indices; or None."""
+    if is_splat(node):
+        return _resized(node, shape)
+    if node.op == "broadcast":
+        return _reshaped_broadcast(node, shape)
+    source = node.args[0] if node.op == "reshape" else node
+    if source.kind == "leaf" or source in following:
+        return simplest_view(make_node("reshape", [node], node.where, shape=shape))
+    return None
+
+
+def _reshaped_broadcast(node: Node, shape: Shape) -> Node | None:
+    """A broadcast to another shape, where that merges or splits no repeated axis and a kept one."""
+    (source,) = node.args
+    kept = (*(1,) * (len(node.shape) - len(source.shape)), *source.shape)
+    target: list[int] = []
+    for old, new in _matching_axes(node.shape, shape):
+        before = [(kept[axis], node.shape[axis]) for axis in old]
+        if all(own == size for own, size in before):
+            target += (shape[axis] for axis in new)
+        elif all(own == 1 for own, _ in before):
+            target += (1 for _ in new)
+        else:
+            return None
+    small = simplest_view(make_node("reshape", [source], node.where, shape=tuple(target)))
+    return simplest_view(make_node("broadcast", [small], node.where, shape=shape))
+
+
+def _matching_axes(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
+    """Runs of axes of two shapes of one size that count the same elements, as short as can be."""
+    runs: list[tuple[list[int], list[int]]] = []
+    left, right = list(range(len(old))), list(range(len(new)))
+    while left or right:
+        run: tuple[list[int], list[int]] = ([], [])
+        sizes = [1, 1]
+        while not any(run) or sizes[0] != sizes[1]:
+            side = 0 if left and (sizes[0] <= sizes[1] or not right) else 1
+            axis = (left, right)[side].pop(0)
+            run[side].append(axis)
+            sizes[side] *= (old, new)[side][axis]
+        runs.append(run)
+    return runs
 
 
 def _common_view(args: Sequence[Node]) -> Node | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
@@ -39,6 +40,7 @@ DIVIDING = frozenset({"div", "sqrt", "floor_div", "mod", "fmod"})
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
 PARALLEL_WORK_AWAKE = 1 << 13  # the same where the threads are awake
 PARALLEL_BYTES = 1 << 20  # read and written, which take as long where nothing is computed
+LEAST_PIECE = 1024  # bytes that one claim stores side by side: the lines at its ends are shared
 GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 8  # that lie across vectors
 SHORTER_ROW, MANY_SHORT_ROWS = 8, 1024  # longer ones are as many times more code: only for many
@@ -197,9 +199,12 @@ def worth_threads(work: int, traffic: int = 0, awake: bool = False) -> bool:
     return work >= (PARALLEL_WORK_AWAKE if awake else PARALLEL_WORK) or traffic >= PARALLEL_BYTES
 
 
-def grain(trips: int, work_per_trip: int) -> int:
-    """Iterations that a thread claims at once."""
+def grain(trips: int, work_per_trip: int, apart: int = 0) -> int:
+    """Iterations that a thread claims at once; more where they store to pieces that lie so many
+    bytes `apart` and share cache lines, for which threads would have to wait in turns."""
     wanted = max(1, min(GRAIN_WORK // max(1, work_per_trip), trips // 8))
+    if apart % CACHE_LINE:
+        wanted = max(wanted, min(-(-LEAST_PIECE // apart), trips // 16))
     claims = _multiple(-(-trips // wanted), 8)  # as many for each thread
     return max(1, -(-trips // claims))
 
@@ -231,6 +236,10 @@ STREAM_DEPTH = 1024  # steps of k in a row; longer ones are cut
 STREAM_BLOCK = 1024  # columns whose sums stay in cache while k runs on
 DEPTH_STEPS = 16, 4  # of which ranges of k are multiples: squares and unrolled steps come out even
 REREAD_LEFT, REREAD_RIGHT = 0.2, 4.0  # cost of a block: of a tile's width, of a row
+PACK_CYCLES = 0.5  # of an element that is packed, in multiply-adds of vectors
+TURN_CYCLES = 10  # of a vector of sums that is turned and stored
+EXCHANGE_GAIN = 1.03  # that pays for longer code
+LONGEST_PIECE = 128  # columns whose sums are turned together
 LONGEST_DEPTH = 768  # a range of k: its panels stay in the second cache
 
 
@@ -310,6 +319,65 @@ def tile(
     return TileShape(height, across, piece, _multiple(block, across), packed=True)
 
 
+def exchanged_blocks(
+    rows: int,
+    columns: int,
+    depth: int,
+    times: int,
+    dtype: DType,
+    side_by_side: bool,
+    machine: Machine,
+) -> tuple[int, int] | None:
+    """Rows of a block and columns of a piece where rows had better lie along vectors; else None.
+
+    The product is done so many `times` with the same left operand, which is then packed once, and
+    every sum is turned; where columns are not `side_by_side`, they would have been packed instead.
+    """
+    width = sum_lanes(max(rows, columns), dtype, machine)
+    plain = _least_cycles(rows, columns, width, machine) * depth
+    if not side_by_side:
+        plain += columns * depth * PACK_CYCLES
+    turned = _least_cycles(columns, rows, width, machine) * depth
+    turned += rows * depth * PACK_CYCLES / times
+    turned += columns * _multiple(rows, width) / width * TURN_CYCLES
+    if turned * EXCHANGE_GAIN > plain:
+        return None
+    fits = machine.l2 // 2 // (depth * dtype.itemsize)
+    block = rows
+    if rows > fits:
+        block = _even(rows, max(width, min(fits, -(-rows // 4)) // width * width), (width,))
+    return block, _even(columns, LONGEST_PIECE, (width,))
+
+
+def exchanged_tile(
+    rows: int, columns: int, depth: int, dtype: DType, machine: Machine
+) -> TileShape:
+    """The tile of an exchanged product: its right operand is packed, k is one range."""
+    width = sum_lanes(columns, dtype, machine)
+    height, vectors = _accumulators(rows, columns, width, machine.vector_registers)
+    return TileShape(height, vectors * width, depth, columns, packed=True)
+
+
+def turned_pitch(rows: int, dtype: DType) -> int:
+    """Elements from one row of sums that wait to be turned to the next."""
+    return rows + CACHE_LINE // dtype.itemsize if rows * dtype.itemsize % FEW_SETS == 0 else rows
+
+
+def square_side(lanes: int, pitches: Sequence[int]) -> int:
+    """Rows and lanes of a square that a product transposes.
+
+    Small ones are nearly as fast, and LLVM takes a quarter of the time for them. But they use a
+    part of a cache line at a time, which must stay until the rest is wanted: not where rows lie a
+    power of two apart and fall into few sets of the first cache.
+    """
+    return lanes if any(pitch % FEW_SETS == 0 for pitch in pitches) else min(lanes, SMALL_SQUARE)
+
+
+def least_of_square(lanes: int) -> int:
+    """Rows and columns that a square of vectors needs to be worth its shuffles."""
+    return max(2, lanes // 4)
+
+
 def _row_share(rows: int, height: int, work: int) -> int:
     """Rows that a thread claims at once, so that the last tile, of fewer rows, is among them; 0
     where there is none, or too little `work` on a row for two threads."""
@@ -371,22 +439,28 @@ def _multiple(count: int, unit: int) -> int:
 
 
 def _accumulators(rows: int, columns: int, width: int, registers: int) -> tuple[int, int]:
-    """Rows and vectors of a tile: those that need the fewest cycles, edges included.
+    """Rows and vectors of a tile: those that need the fewest cycles, edges included."""
+    _, height, vectors = min(_tiles(rows, columns, width, registers), key=itemgetter(0))
+    return height, vectors
+
+
+def _least_cycles(rows: int, columns: int, width: int, machine: Machine) -> float:
+    """Of one step of k in all tiles of a product."""
+    return min(cycles for cycles, _, _ in _tiles(rows, columns, width, machine.vector_registers))
+
+
+def _tiles(rows: int, columns: int, width: int, registers: int) -> Iterator[tuple[float, int, int]]:
+    """The tiles that there may be: cycles of all of them for one k, rows and vectors of each.
 
     The accumulators fill the registers but for the right operand's vectors and two more.
     """
-    best = (1, 1)
-    least: float | None = None
     needed = -(-columns // width)
     for vectors in range(1, min(4, needed) + 1):
         most = max(1, min(MOST_ROWS, (registers - vectors - 2) // vectors, rows))
         for height in range(1, most + 1):
             down, across = _pieces(rows, height), _pieces(needed, vectors)
             cycles = sum(n * h * m * v * _cycles(h, v) for n, h in down for m, v in across)
-            found = cycles * (1 + EDGE_COST * (len(down) + len(across)))
-            if least is None or found < least:
-                best, least = (height, vectors), found
-    return best
+            yield cycles * (1 + EDGE_COST * (len(down) + len(across))), height, vectors
 
 
 def _pieces(count: int, size: int) -> list[tuple[int, int]]:
@@ -517,24 +591,11 @@ def rows_at_once(count: int, nbytes: int, sums: int, machine: Machine) -> int:
     return ROWS_AT_ONCE if comes_from_cache and apart and fits and even else 1
 
 
-SQUARE_LANES = 8  # of a square that is packed: LLVM takes a hundredth of a second for one of 16
-SQUARE_BYTES = 16, 32  # of its rows, at least and at most
+SMALL_SQUARE = 4  # rows and lanes
+FEW_SETS = 2048  # bytes between rows of which few fit into the first cache at once
 SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64
-
-
-def square_lanes(lanes: int, nbytes: int, machine: Machine) -> int:
-    """Rows, and lanes, of a square of such an operand that is packed, where vectors have `lanes`.
-
-    Whole vectors where the operand comes from memory, or the last cache: then each cache line is
-    touched once, which counts where rows that lie a power of two apart share few cache sets.
-    """
-    if comes_late(nbytes, machine):
-        return lanes
-    size = machine.vector_bits // 8 // lanes
-    least, most = (count // size for count in SQUARE_BYTES)
-    return min(lanes, most, max(least, SQUARE_LANES))
 
 
 def line_elements(body: Sequence[Statement]) -> int:

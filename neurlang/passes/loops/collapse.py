@@ -47,13 +47,19 @@ def _collapse(statement: Statement) -> Statement:
     if len(loop.body) != 1 or not isinstance(loop.body[0], For):
         return loop
     inner = loop.body[0]
-    plain = all(f.start == 0 and f.step == 1 and f.kind == "serial" for f in (loop, inner))
-    if not plain or any(isinstance(s, For) for s in inner.body):
+    if any(isinstance(s, For) for s in inner.body):
         return loop
-    if not all(_merges(index, loop, inner) for index in _flat_indices(inner.body)):
-        return loop
-    var = Var(inner.var.name, 0, loop.stop * inner.stop - 1)
-    return For(var, 0, loop.stop * inner.stop, 1, "serial", _flatten(inner.body, loop, inner, var))
+    return merged(loop, inner, inner.body) or loop
+
+
+def merged(outer: For, inner: For, body: Sequence[Statement]) -> For | None:
+    """One loop over plain statements in place of two; None where they count anything apart."""
+    plain = all(f.start == 0 and f.step == 1 and f.kind == "serial" for f in (outer, inner))
+    if not plain or not all(_merges(index, outer, inner) for index in _flat_indices(body)):
+        return None
+    count = outer.stop * inner.stop
+    var = Var(inner.var.name, 0, count - 1)
+    return For(var, 0, count, 1, "serial", _flatten(body, outer, inner, var))
 
 
 def _flat_indices(body: Sequence[Statement]) -> list[Affine]:

@@ -20,17 +20,25 @@ from neurlang.ir.loops import (
     Statement,
     Store,
     Var,
+    accesses,
     affine,
     depends_on,
+    expressions_of,
     needed,
     registers_of,
+    uses_any,
+    walk,
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.types import Shape
 from neurlang.passes.loops import choose
+from neurlang.passes.loops.collapse import merged
 from neurlang.passes.loops.products import Tile, factors, multiply_add, tile_of
 
 LEFT, RIGHT = 0, 1
+
+
+Filled = tuple[Statement, ...]  # the memory of a panel, and the loops that fill it
 
 
 def pack(kernel: Kernel) -> Kernel:
@@ -39,46 +47,79 @@ def pack(kernel: Kernel) -> Kernel:
     The right operand of a `packed` kernel goes into panels as wide as a tile, for one block of
     columns and one range of k: every tile then reads consecutive vectors. A left operand that is
     computed (a cast, a scale) goes into rows of a panel, so that it is computed once and not for
-    every tile beside it. The right operand of a `shared` kernel goes into panels as a whole, in
-    front of all loops, so that all threads fill them. Leaves a kernel of `tiles`.
+    every tile beside it. Loops further out that do not change what is in a panel, as those over a
+    batch that shares an operand, find it filled. The right operand of a `shared` kernel goes into
+    panels as a whole, in front of all loops, so that all threads fill them. Leaves a kernel of
+    `tiles`.
     """
     if kernel.schedule not in ("packed", "shared", "tiles"):
         return kernel
-    body = _packed(kernel.body, kernel.schedule == "packed")
+    panels, body = _packed(kernel.body, kernel.schedule == "packed")
+    body = [*_statements(panels), *body]
     if kernel.schedule == "shared":
-        body = _with_panel(body, _tiles_below(body, ()), RIGHT, whole=True)
+        loops = [s for s in body if isinstance(s, For) and _tiles_below([s], ())]
+        before = body[: len(body) - len(loops)]
+        filled, loops = _with_panel(loops, _tiles_below(loops, ()), RIGHT, whole=True)
+        body = [*before, *filled, *loops]
     return replace(kernel, body=tuple(body), schedule="tiles")
 
 
-def _packed(body: Sequence[Statement], right: bool) -> list[Statement]:
-    """Find the two loops over tiles, and pack what they read in front of them.
+def _packed(body: Sequence[Statement], right: bool) -> tuple[list[Filled], list[Statement]]:
+    """Find the two loops over tiles, and pack what they read: the panels, which have to be filled
+    in front of the body, and the body that reads them.
 
     Blocks of columns are loops around those; the columns that fill no block stand beside them.
     """
     level = [
         statement for statement in body if isinstance(statement, For) and _places([statement], 2)
     ]
-    result = [_deeper(statement, right) for statement in body if statement not in level]
-    return [*result, *_with_panels(level, right)] if level else result
+    panels, packed = _with_panels(level, right) if level else ([], [])
+    result: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, For) and _places([statement], 2):
+            result.append(packed.pop(0))
+        elif isinstance(statement, For):
+            found, inner = _packed(statement.body, right)
+            own = [panel for panel in found if _belongs_to(panel, statement)]
+            panels += [panel for panel in found if panel not in own]
+            result.append(replace(statement, body=(*_statements(own), *inner)))
+        else:
+            result.append(statement)
+    return panels, result
 
 
-def _with_panels(level: Sequence[For], right: bool) -> list[Statement]:
+def _with_panels(level: Sequence[For], right: bool) -> tuple[list[Filled], list[For]]:
     left = _Operand(LEFT, _places(level, 2)[0].tile)
-    result: list[Statement] = list(level)
+    panels: list[Filled] = []
+    loops = [*level]
     if left.is_computed and left.uses(level[0].var):
-        result = [
-            replace(loop, body=tuple(_with_panel(loop.body, _places(loop.body, 1), LEFT)))
-            for loop in level
-        ]
+        loops = []
+        for loop in level:
+            inside = [s for s in loop.body if isinstance(s, For)]
+            filled, inner = _with_panel(inside, _places(inside, 1), LEFT)
+            loops.append(replace(loop, body=(*filled, *inner)))
     elif left.is_computed:
-        result = _with_panel(level, _places(level, 2), LEFT)
-    return _with_panel(result, _places(result, 2), RIGHT) if right else result
+        filled, loops = _with_panel(level, _places(level, 2), LEFT)
+        panels.append(filled)
+    if right:
+        filled, loops = _with_panel(loops, _places(loops, 2), RIGHT)
+        panels.append(filled)
+    return panels, loops
 
 
-def _deeper(statement: Statement, right: bool) -> Statement:
-    if not isinstance(statement, For):
-        return statement
-    return replace(statement, body=tuple(_packed(statement.body, right)))
+def _belongs_to(panel: Filled, loop: For) -> bool:
+    """Whether each iteration of a loop fills a panel with something else."""
+    var: set[Atom] = {loop.var}
+    indices = any(uses_any(index, var) for _, index in accesses(panel))
+    inside = list(walk(panel))
+    values = (value for statement in inside for value in expressions_of(statement))
+    windows = [s.window.first for s in inside if isinstance(s, For) and s.window is not None]
+    indices = indices or uses_any(windows, var)
+    return loop.kind != "serial" or indices or any(depends_on(value, var) for value in values)
+
+
+def _statements(panels: Sequence[Filled]) -> list[Statement]:
+    return [statement for panel in panels for statement in panel]
 
 
 @dataclass(frozen=True)
@@ -147,14 +188,23 @@ class _Operand:
 
 
 def _with_panel(
-    level: Sequence[Statement], places: Sequence[_Place], which: int, whole: bool = False
-) -> list[Statement]:
-    """Loops over tiles that read one operand from a panel, and before them those that fill it."""
+    level: Sequence[For], places: Sequence[_Place], which: int, whole: bool = False
+) -> tuple[Filled, list[For]]:
+    """A panel for one operand of some tiles, and the loops around them, which read it."""
     panel = _Panel(which, places, whole)
-    readers = {id(place.loops[0]) for place in places}
-    before = [statement for statement in level if id(statement) not in readers]
-    loops = [panel.read_by(s, ()) for s in level if isinstance(s, For) and id(s) in readers]
-    return [*before, Alloc(panel.buffer), *panel.fills(), *loops]
+    loops = [panel.read_by(loop, ()) for loop in level]
+    return (Alloc(panel.buffer), *panel.fills()), loops
+
+
+def _with_merged(loops: Sequence[For], body: list[Statement]) -> tuple[list[For], list[Statement]]:
+    """Loops around a body, those that count the same elements as one: long loops transpose well."""
+    kept = [*loops]
+    for at in reversed(range(len(loops) - 1)):
+        one = merged(kept[at], kept[at + 1], body)
+        if one is not None:
+            kept[at : at + 2] = [one]
+            body = [*one.body]
+    return kept, body
 
 
 class _Panel:
@@ -230,12 +280,13 @@ class _Panel:
             *operand.lets,
             Store(self.buffer, self._index(place), operand.value),
         ]
-        depth = tile.depth
+        depth = [*tile.depth]
         if self.whole:
             own = [replace(loop, window=None) for loop in own]
             every = Var(depth[0].var.name, 0, self.stop - 1)
             body = list(Rewriter({depth[0].var: affine(every)}).body(body))
-            depth = (For(every, 0, self.stop, 1, "serial", ()), *depth[1:])
+            depth = [For(every, 0, self.stop, 1, "serial", ()), *depth[1:]]
+        depth, body = _with_merged(depth, body)
         inner = (*depth, tile.columns) if self.which == RIGHT else (tile.rows, *depth)
         for loop in reversed([*own, *inner]):
             var = replace(loop.var)

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from neurlang.ir.apart import stores_apart
 from neurlang.ir.loops import (
     Affine,
+    Alloc,
     Atom,
     For,
     Kernel,
     Let,
     Load,
     Statement,
+    Store,
     Var,
     affine,
     defined_in,
@@ -26,6 +28,7 @@ from neurlang.ir.loops import (
     parts,
     registers_in,
     updated_in,
+    walk,
     without_unused,
 )
 from neurlang.ir.rewriter import Rewriter
@@ -95,13 +98,25 @@ def _with_own(loop: Statement, lets: Sequence[Let]) -> Statement:
 def _parallel(loop: For, tile: int) -> list[Statement]:
     if loop.kind == "vector":
         return _chunks(loop, tile)
-    grain = choose.grain(loop.trips, choose.cost(loop.body))
+    grain = choose.grain(loop.trips, choose.cost(loop.body), _bytes_apart(loop))
     if loop.start == 0 and loop.step == 1:
         return [For(loop.var, 0, loop.stop, 1, "parallel", loop.body, grain=grain)]
     var = Var(loop.var.name, 0, loop.trips - 1)
     index = affine(var) * loop.step + loop.start
     body = Rewriter({loop.var: index}).body(loop.body)
     return [For(var, 0, loop.trips, 1, "parallel", body, grain=grain)]
+
+
+def _bytes_apart(loop: For) -> int:
+    """The least distance of what two iterations that follow each other store."""
+    inside = list(walk(loop.body))
+    own = {statement.buffer for statement in inside if isinstance(statement, Alloc)}
+    stores = [s for s in inside if isinstance(s, Store) and s.buffer not in own]
+    apart = (
+        abs(s.buffer.flat(s.index).coefficient(loop.var) * loop.step) * s.buffer.dtype.itemsize
+        for s in stores
+    )
+    return min(apart, default=0)
 
 
 def _chunks(loop: For, tile: int) -> list[Statement]:

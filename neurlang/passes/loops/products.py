@@ -129,14 +129,25 @@ class PlainProduct:
 
 def plain_product(loop: For) -> PlainProduct | None:
     """The product that a loop over rows makes; None where it is a loop around it (a batch)."""
-    columns = loop.body[0]
-    assert isinstance(columns, For)
-    start, *rest = columns.body
-    if not isinstance(start, Let):
-        return None
-    depth = rest[0]
-    assert isinstance(depth, For)
-    return PlainProduct(loop, columns, start.register, start.value, chain(depth), tuple(rest[1:]))
+    match loop.body:
+        case (For(body=(Let(register=total, value=zero), For() as depth, *after)) as columns,):
+            return PlainProduct(loop, columns, total, zero, chain(depth), tuple(after))
+        case _:
+            return None
+
+
+def find_product(body: Sequence[Statement]) -> tuple[list[For], PlainProduct]:
+    """The product that plain loops make, and the loops around it, the outermost first."""
+    around: list[For] = []
+    (loop,) = body
+    assert isinstance(loop, For)
+    product = plain_product(loop)
+    while product is None:
+        around.append(loop)
+        (loop,) = loop.body
+        assert isinstance(loop, For)
+        product = plain_product(loop)
+    return around, product
 
 
 @dataclass(frozen=True)

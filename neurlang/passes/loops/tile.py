@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from neurlang.codegen.machine import Machine
@@ -19,7 +20,7 @@ from neurlang.ir.loops import (
 from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose
 from neurlang.passes.loops.choose import TileShape
-from neurlang.passes.loops.products import PlainProduct, plain_product
+from neurlang.passes.loops.products import PlainProduct, find_product, plain_product
 from neurlang.passes.loops.tile_product import tile_product
 
 
@@ -33,6 +34,9 @@ def tile(kernel: Kernel, machine: Machine) -> Kernel:
     """
     if kernel.schedule == "product":
         return _tiled_product(kernel, machine)
+    if kernel.schedule == "exchanged":
+        tiles = _exchanged_tiles(kernel.body, machine)
+        return replace(kernel, body=tuple(tiles), schedule="packed")
     if kernel.schedule != "rows":
         return kernel
     body: list[Statement] = []
@@ -45,15 +49,7 @@ def _tiled_product(kernel: Kernel, machine: Machine) -> Kernel:
     """The kernel with its product, which may stand in loops over a batch, in tiles."""
     if not kernel.body:
         return kernel
-    outer: list[For] = []
-    (loop,) = kernel.body
-    assert isinstance(loop, For)
-    product = plain_product(loop)
-    while product is None:
-        outer.append(loop)
-        (loop,) = loop.body
-        assert isinstance(loop, For)
-        product = plain_product(loop)
+    outer, product = find_product(kernel.body)
     blocks = any(around.kind == "block" for around in outer)
     shape = _shape(product, machine, divided=not blocks, alone=not outer)
     body = tile_product(product, shape)
@@ -63,6 +59,27 @@ def _tiled_product(kernel: Kernel, machine: Machine) -> Kernel:
     if shape.packed:
         schedule = "shared" if shape.whole else "packed"
     return replace(kernel, body=tuple(body), schedule=schedule)
+
+
+def _exchanged_tiles(body: Sequence[Statement], machine: Machine) -> list[Statement]:
+    """Loops with the exchanged products inside of them in tiles, over all of k at once."""
+    result: list[Statement] = []
+    for statement in body:
+        if not isinstance(statement, For):
+            result.append(statement)
+        elif (product := plain_product(statement)) is not None:
+            shape = choose.exchanged_tile(
+                product.rows.stop,
+                product.columns.stop,
+                product.steps,
+                product.total.dtype,
+                machine,
+            )
+            result += tile_product(product, shape)
+        else:
+            inner = _exchanged_tiles(statement.body, machine)
+            result.append(replace(statement, body=tuple(inner)))
+    return result
 
 
 def _shape(product: PlainProduct, machine: Machine, divided: bool, alone: bool) -> TileShape:

@@ -15,6 +15,7 @@ from neurlang.ir.loops import (
     For,
     Kernel,
     Let,
+    Literal,
     Load,
     Ref,
     Register,
@@ -38,25 +39,25 @@ def transpose(kernel: Kernel, machine: Machine) -> Kernel:
 
     A square of what lies across is loaded in vectors along the outer loop and transposed, and the
     inner loop then reads its rows. What follows is written out on the registers where it is short,
-    and else reads them from scratch. Edges that fill no square stay as they are.
+    and else reads them from scratch. Edges that fill no square stay as they are, but for those of
+    products, whose squares may be filled in part.
     """
     if kernel.schedule not in ("rows", "tiles"):
         return kernel
     return kernel.with_body(_body(kernel.body, machine, kernel.schedule == "tiles"))
 
 
-def _body(body: Sequence[Statement], machine: Machine, packs: bool) -> list[Statement]:
+def _body(body: Sequence[Statement], machine: Machine, edges: bool) -> list[Statement]:
     result: list[Statement] = []
     for statement in body:
         match statement:
             case For(body=(For() as inner,)) if loads := _across(statement, inner):
                 lanes = choose.lanes(inner.body, machine)
-                if packs:
-                    nbytes = max(load.buffer.nbytes for load in loads)
-                    lanes = choose.square_lanes(lanes, nbytes, machine)
-                result += _Squares(statement, inner, loads, lanes).statements()
+                if edges:
+                    lanes = choose.square_side(lanes, _pitches(loads, inner))
+                result += _Squares(statement, inner, loads, lanes, edges).statements()
             case For() if tile_of(statement) is None:  # tiles of products are written out later
-                result.append(replace(statement, body=tuple(_body(statement.body, machine, packs))))
+                result.append(replace(statement, body=tuple(_body(statement.body, machine, edges))))
             case _:
                 result.append(statement)
     return result
@@ -78,82 +79,108 @@ def _across(outer: For, inner: For) -> list[Load]:
     return list(found)
 
 
+def _pitches(loads: Sequence[Load], inner: For) -> list[int]:
+    """Bytes between neighbours along the inner loop, for each load."""
+    return [
+        abs(load.buffer.flat(load.index).coefficient(inner.var)) * load.dtype.itemsize
+        for load in loads
+    ]
+
+
 class _Squares:
-    def __init__(self, outer: For, inner: For, loads: Sequence[Load], lanes: int) -> None:
+    def __init__(
+        self, outer: For, inner: For, loads: Sequence[Load], lanes: int, edges: bool
+    ) -> None:
         self.outer = outer
         self.inner = inner
         self.loads = loads
         self.lanes = lanes
         work = choose.cost(inner.body) * lanes
         self.written_out = work <= choose.SQUARE_LIMIT
+        self.least = choose.least_of_square(lanes) if edges else lanes
 
     def statements(self) -> list[Statement]:
-        lanes = self.lanes
-        if min(self.outer.trips, self.inner.trips) < lanes:
+        if min(self.outer.trips, self.inner.trips) < self.least:
             return [self.outer]
 
         def across(x: Affine, height: int) -> list[Statement]:
             def square(y: Affine, width: int) -> list[Statement]:
-                if (height, width) == (lanes, lanes):
-                    return self._square(x, y)
+                if min(height, width) >= self.least:
+                    return self._square(x, y, height, width)
                 return [self._plain(x, y, height, width)]
 
-            return strips(self.inner.var.name, self.inner.trips, lanes, square)
+            return strips(self.inner.var.name, self.inner.trips, self._side(self.inner), square)
 
-        return strips(self.outer.var.name, self.outer.trips, lanes, across)
+        return strips(self.outer.var.name, self.outer.trips, self._side(self.outer), across)
+
+    def _side(self, loop: For) -> int:
+        """Iterations that a square covers: where squares may be filled in part, all of them alike
+        if that takes no more of them. A smaller last one is another copy of the code."""
+        count = -(-loop.trips // self.lanes)
+        even = self.least < self.lanes and loop.trips % count == 0
+        return loop.trips // count if even else self.lanes
 
     def _moved(self, x: Affine, y: Affine) -> dict[Atom, Affine]:
         return {self.outer.var: x + self.outer.start, self.inner.var: y + self.inner.start}
 
     def _plain(self, x: Affine, y: Affine, height: int, width: int) -> For:
         """Both loops over a part that is no square."""
-        i, j = Var(self.outer.var.name, 0, height - 1), Var(self.inner.var.name, 0, width - 1)
+        i, j = Var("r", 0, height - 1), Var("c", 0, width - 1)
         body = Rewriter(self._moved(x + affine(i), y + affine(j))).body(self.inner.body)
         return For(i, 0, height, 1, "serial", (For(j, 0, width, 1, "serial", body),))
 
-    def _square(self, x: Affine, y: Affine) -> list[Statement]:
+    def _square(self, x: Affine, y: Affine, height: int, width: int) -> list[Statement]:
         """The loads of a square, transposed, and the loops that read them."""
         result: list[Statement] = []
         rows: dict[Load, Register | Buffer] = {}
         for number, load in enumerate(self.loads):
             square = Register(f"square{number}", load.dtype, self.lanes, (self.lanes,))
-            column, lane = self._var("c"), self._var("lane")
+            column, lane = Var("c", 0, width - 1), Var("lane", 0, height - 1)
             index = Rewriter(self._moved(x + affine(lane), y + affine(column))).indices(load.index)
             let = Let(square, Load(load.buffer, index), (affine(column),))
-            result += [self._each(column, self._vector(lane, [let])), Transpose(square)]
+            result += [self._each(column, self._vector(lane, [let])), *self._empty(square, width)]
+            result.append(Transpose(square))
             rows[load] = square
             if not self.written_out:
                 scratch = Buffer(square.name, load.dtype, (self.lanes, self.lanes))
                 rows[load] = scratch
                 result += self._stored(square, scratch)
-        return [*result, self._reads(x, y, rows)]
+        return [*result, self._reads(x, y, height, width, rows)]
+
+    def _empty(self, square: Register, width: int) -> list[Statement]:
+        """Columns of a square that is filled in part."""
+        if width == self.lanes:
+            return []
+        column, lane = Var("c", width, self.lanes - 1), Var("lane", 0, self.lanes - 1)
+        zero = Let(square, Literal(square.dtype.type(0), square.dtype), (affine(column),))
+        vector = self._vector(lane, [zero])
+        return [For(column, width, self.lanes, 1, "unroll", (vector,))]
 
     def _stored(self, square: Register, scratch: Buffer) -> list[Statement]:
-        row, lane = self._var("r"), self._var("lane")
+        row, lane = Var("r", 0, self.lanes - 1), Var("lane", 0, self.lanes - 1)
         at = (affine(row), affine(lane))
         store = Store(scratch, at, Ref(square, (affine(row),)))
         return [Alloc(scratch), self._each(row, self._vector(lane, [store]))]
 
-    def _reads(self, x: Affine, y: Affine, rows: dict[Load, Register | Buffer]) -> For:
+    def _reads(
+        self, x: Affine, y: Affine, height: int, width: int, rows: dict[Load, Register | Buffer]
+    ) -> For:
         """What the inner loop did, for the rows of the square."""
-        row, lane = self._var("r"), self._var("lane")
+        row, lane = Var("r", 0, height - 1), Var("lane", 0, width - 1)
         table = self._moved(x + affine(row), y + affine(lane))
         if self.written_out:
             rewriter = _FromSquares(table, rows, row, lane, self.lanes, [lane])
             return self._each(row, self._vector(lane, rewriter.body(self.inner.body)))
         rewriter = _FromSquares(table, rows, row, lane)
         body = rewriter.body(self.inner.body)
-        inner = For(lane, 0, self.lanes, 1, "serial", body)
-        return For(row, 0, self.lanes, 1, "serial", (inner,))
-
-    def _var(self, name: str) -> Var:
-        return Var(name, 0, self.lanes - 1)
+        inner = For(lane, 0, width, 1, "serial", body)
+        return For(row, 0, height, 1, "serial", (inner,))
 
     def _vector(self, lane: Var, body: Sequence[Statement]) -> For:
-        return For(lane, 0, self.lanes, self.lanes, "vector", tuple(body))
+        return For(lane, 0, lane.high + 1, self.lanes, "vector", tuple(body))
 
     def _each(self, var: Var, statement: Statement) -> For:
-        return For(var, 0, self.lanes, 1, "unroll", (statement,))
+        return For(var, 0, var.high + 1, 1, "unroll", (statement,))
 
 
 class _FromSquares(Rewriter):
