@@ -35,7 +35,7 @@ from neurlang.ir.loops import (
 from neurlang.ir.loops_interpret import interpret_kernel
 from neurlang.ir.loops_verify import verify_kernel
 from neurlang.ir.types import FLOAT32, INT64
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose_products
 
 GENERATOR = np.random.default_rng(0)
 SIZE = 20
@@ -181,7 +181,7 @@ def test_the_longest_share_is_that_of_threads_that_take_turns(threads: int) -> N
             done = [0] * threads
             for block in [number] * whole + [rest]:
                 done[done.index(min(done))] += block
-            assert choose._longest(tiles, number, threads) == max(done)
+            assert choose_products._longest(tiles, number, threads) == max(done)
 
 
 def test_two_threads_come_out_even() -> None:
@@ -189,8 +189,8 @@ def test_two_threads_come_out_even() -> None:
     for count in range(200, 3000, 37):
         for size in (32, 48, 64):
             tiles = -(-count // size)
-            block = choose._column_share(count, size, 512) // size
-            assert choose._longest(tiles, block, 2) <= tiles / 2 * 1.15 + 1
+            block = choose_products._column_share(count, size, 512) // size
+            assert choose_products._longest(tiles, block, 2) <= tiles / 2 * 1.15 + 1
 
 
 def test_few_columns_have_short_vectors() -> None:

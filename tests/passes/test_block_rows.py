@@ -13,7 +13,7 @@ import neurlang as nl
 from neurlang import pipeline
 from neurlang.executable import Executable
 from neurlang.ir.loops import For, Kernel, walk
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose, choose_products
 
 GENERATOR = np.random.default_rng(0)
 
@@ -131,7 +131,7 @@ def test_blocks_change_no_bit(name: str, vector_bits: int, monkeypatch: pytest.M
     wide = [a.astype(np.float64) for a in arguments]
     for found, expected in zip(results, as_tuple(function(*wide)), strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5 * np.abs(expected).max())
-    monkeypatch.setattr(choose, "rows_together", lambda *_: 0)
+    monkeypatch.setattr(choose_products, "rows_together", lambda *_: 0)
     whole, made = compiled(function, arguments, vector_bits=vector_bits, l3=1 << 20)
     assert not joined(made)
     for found, expected in zip(results, whole, strict=True):

@@ -35,7 +35,7 @@ from neurlang.ir.loops_verify import verify_kernel
 from neurlang.lower.program import lower, own_outputs
 from neurlang.passes import GRAPH_PASSES, LOOP_PASSES
 from neurlang.passes.graph.group import group
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose, choose_products
 from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.distribute import distribute
@@ -114,15 +114,15 @@ EXCHANGED = ["convolution", "convolution in blocks of channels", "convolution of
 @pytest.fixture
 def small_caches(monkeypatch: pytest.MonkeyPatch) -> pipeline.Target:
     """A target whose caches and ranges are so small that these products need all schedules."""
-    monkeypatch.setattr(choose, "LONGEST_DEPTH", 16)
-    monkeypatch.setattr(choose, "STREAM_DEPTH", 16)
-    monkeypatch.setattr(choose, "STREAM_ROWS", 4)
-    monkeypatch.setattr(choose, "FEW_ROWS", 4)
-    monkeypatch.setattr(choose, "LEAST_ROWS", 16)
-    monkeypatch.setattr(choose, "LONGEST_ROW_BLOCK", 12)
+    monkeypatch.setattr(choose_products, "LONGEST_DEPTH", 16)
+    monkeypatch.setattr(choose_products, "STREAM_DEPTH", 16)
+    monkeypatch.setattr(choose_products, "STREAM_ROWS", 4)
+    monkeypatch.setattr(choose_products, "FEW_ROWS", 4)
+    monkeypatch.setattr(choose_products, "LEAST_ROWS", 16)
+    monkeypatch.setattr(choose_products, "LONGEST_ROW_BLOCK", 12)
     monkeypatch.setattr(choose, "PARALLEL_WORK", 1000)
-    monkeypatch.setattr(choose, "LONGEST_PIECE", 8)
-    monkeypatch.setattr(choose, "TURN_CYCLES", 1)
+    monkeypatch.setattr(choose_products, "LONGEST_PIECE", 8)
+    monkeypatch.setattr(choose_products, "TURN_CYCLES", 1)
     target = pipeline.current_target()
     return replace(target, machine=replace(target.machine, l2=4096, vector_bits=128))
 

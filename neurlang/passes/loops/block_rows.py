@@ -41,7 +41,7 @@ from neurlang.ir.loops import (
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.steps import Step
 from neurlang.ir.types import Shape
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose_products
 from neurlang.passes.loops.products import chain, plain_product
 
 
@@ -168,7 +168,9 @@ def _block(found: _Chain, machine: Machine) -> int:
     for extent in batch:
         count *= extent
     row = sum(buffer.nbytes for buffer in found.between) // count
-    return choose.rows_together(rows, count, row, sum(map(_right_bytes, found.kernels)), machine)
+    return choose_products.rows_together(
+        rows, count, row, sum(map(_right_bytes, found.kernels)), machine
+    )
 
 
 def _right_bytes(kernel: Kernel) -> int:

@@ -42,7 +42,7 @@ from neurlang.ir.loops import (
     depends_on,
 )
 from neurlang.ir.rewriter import Rewriter
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose_products
 from neurlang.passes.loops.products import (
     PlainProduct,
     find_product,
@@ -64,7 +64,7 @@ def exchange(kernel: Kernel, machine: Machine) -> Kernel:
     plain = all(loop.kind == "serial" for loop in around)
     if not around or not plain or not _is_shared(around, product):
         return kernel
-    blocks = choose.exchanged_blocks(
+    blocks = choose_products.exchanged_blocks(
         product.rows.stop,
         product.columns.stop,
         product.steps,
@@ -146,7 +146,9 @@ class _Piece:
     def statements(self) -> list[Statement]:
         """Scratch for the sums, the product into it, and what stores them as results."""
         dtype = self.product.total.dtype
-        turned = Buffer("turned", dtype, (self.columns, choose.turned_pitch(self.rows, dtype)))
+        turned = Buffer(
+            "turned", dtype, (self.columns, choose_products.turned_pitch(self.rows, dtype))
+        )
         return [Alloc(turned), self._turned(turned), self._results(turned)]
 
     def _turned(self, turned: Buffer) -> For:

@@ -31,7 +31,7 @@ from neurlang.ir.loops import (
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.types import Shape
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose_products
 from neurlang.passes.loops.collapse import merged
 from neurlang.passes.loops.products import Tile, factors, multiply_add, tile_of
 
@@ -223,7 +223,7 @@ class _Panel:
             width = tile.columns.stop
             shape: Shape = (-(-extent // width), depth, width)
         else:
-            shape = (extent, choose.panel_pitch(depth))
+            shape = (extent, choose_products.panel_pitch(depth))
         self.buffer = Buffer("panel" if which == RIGHT else "rows", tile.sums.dtype, shape)
 
     def _own(self, place: _Place) -> list[For]:

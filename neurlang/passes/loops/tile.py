@@ -18,8 +18,8 @@ from neurlang.ir.loops import (
     affine,
 )
 from neurlang.ir.rewriter import Rewriter
-from neurlang.passes.loops import choose
-from neurlang.passes.loops.choose import TileShape
+from neurlang.passes.loops import choose, choose_products
+from neurlang.passes.loops.choose_products import TileShape
 from neurlang.passes.loops.products import PlainProduct, find_product, plain_product
 from neurlang.passes.loops.tile_product import tile_product
 
@@ -68,7 +68,7 @@ def _exchanged_tiles(body: Sequence[Statement], machine: Machine) -> list[Statem
         if not isinstance(statement, For):
             result.append(statement)
         elif (product := plain_product(statement)) is not None:
-            shape = choose.exchanged_tile(
+            shape = choose_products.exchanged_tile(
                 product.rows.stop,
                 product.columns.stop,
                 product.steps,
@@ -89,7 +89,7 @@ def _shape(product: PlainProduct, machine: Machine, divided: bool, alone: bool) 
     contiguous = isinstance(right, Load) and right.buffer.flat(right.index).coefficient(column) == 1
     rows, columns, depth = product.rows.stop, product.columns.stop, product.steps
     dtype = product.total.dtype
-    shape = choose.tile(rows, columns, depth, dtype, contiguous, machine, divided, alone)
+    shape = choose_products.tile(rows, columns, depth, dtype, contiguous, machine, divided, alone)
     if product.partial is None:
         return replace(shape, depth=depth)
     return shape

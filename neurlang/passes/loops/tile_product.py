@@ -27,7 +27,7 @@ from neurlang.ir.loops import (
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.types import BOOL, INT64
-from neurlang.passes.loops.choose import TileShape
+from neurlang.passes.loops.choose_products import TileShape
 from neurlang.passes.loops.products import PlainProduct, Tile, blocks, chain, multiply_add, strips
 
 

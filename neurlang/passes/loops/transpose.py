@@ -30,7 +30,7 @@ from neurlang.ir.loops import (
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.types import BOOL
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose, choose_products
 from neurlang.passes.loops.products import strips, tile_of
 
 
@@ -54,7 +54,7 @@ def _body(body: Sequence[Statement], machine: Machine, edges: bool) -> list[Stat
             case For(body=(For() as inner,)) if loads := _across(statement, inner):
                 lanes = choose.lanes(inner.body, machine)
                 if edges:
-                    lanes = choose.square_side(lanes, _pitches(loads, inner))
+                    lanes = choose_products.square_side(lanes, _pitches(loads, inner))
                 result += _Squares(statement, inner, loads, lanes, edges).statements()
             case For() if tile_of(statement) is None:  # tiles of products are written out later
                 result.append(replace(statement, body=tuple(_body(statement.body, machine, edges))))
@@ -97,7 +97,7 @@ class _Squares:
         self.lanes = lanes
         work = choose.cost(inner.body) * lanes
         self.written_out = work <= choose.SQUARE_LIMIT
-        self.least = choose.least_of_square(lanes) if edges else lanes
+        self.least = choose_products.least_of_square(lanes) if edges else lanes
 
     def statements(self) -> list[Statement]:
         if min(self.outer.trips, self.inner.trips) < self.least:

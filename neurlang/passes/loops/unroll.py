@@ -26,7 +26,7 @@ from neurlang.ir.loops import (
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.ir.rows import filled_rows
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose, choose_products
 from neurlang.passes.loops.products import Tile, factors, multiply_add, nest, tile_of
 
 VectorBody = Callable[[Affine, Affine, Var], Sequence[Statement]]
@@ -99,7 +99,7 @@ class _Registers:
         self.full, self.partial = divmod(columns, self.lanes)
         vectors = self.full + (self.partial > 0)
         self.sums = Register("sum", tile.sums.dtype, self.lanes, (rows, vectors))
-        self.plain = choose.writes_out(_inner(tile.finish).body)
+        self.plain = choose_products.writes_out(_inner(tile.finish).body)
         self.vectors = Register("right", tile.sums.dtype, self.lanes, (vectors,))
 
     def statements(self) -> list[Statement]:
@@ -151,7 +151,9 @@ class _Registers:
         *around, inner = self.tile.depth
         copies = 1
         if inner.window is None:
-            copies = choose.depth_unroll(inner.trips, self.plain and self._in_order(inner.var))
+            copies = choose_products.depth_unroll(
+                inner.trips, self.plain and self._in_order(inner.var)
+            )
         main = inner.stop - (inner.stop - inner.start) % copies
         body: list[Statement] = []
         for start, stop, times in ((inner.start, main, copies), (main, inner.stop, 1)):

@@ -31,7 +31,7 @@ from neurlang.ir.loops import (
     walk,
 )
 from neurlang.ir.rewriter import Rewriter
-from neurlang.passes.loops import choose
+from neurlang.passes.loops import choose, choose_products
 from neurlang.passes.loops.columns import vectorize_columns
 from neurlang.passes.loops.products import tile_of
 from neurlang.passes.loops.trees import compensated, finished_sum, literal_of, two_sum
@@ -52,7 +52,7 @@ def vectorize(kernel: Kernel, machine: Machine) -> Kernel:
             loops = (statement for statement in walk(kernel.body) if isinstance(statement, For))
             sums = [tile.sums for loop in loops if (tile := tile_of(loop)) is not None]
             columns = max(buffer.shape[1] for buffer in sums)
-            lanes = choose.sum_lanes(columns, sums[0].dtype, machine)
+            lanes = choose_products.sum_lanes(columns, sums[0].dtype, machine)
             return kernel.with_body(_body(kernel.body, lambda body: lanes, 1))
         case _:
             return kernel
