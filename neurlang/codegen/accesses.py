@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neurlang.codegen.addresses import Addresses, Term
-from neurlang.codegen.exchange import Step, columns, exchanged, rows
 from neurlang.codegen.scalar import memory_type
+from neurlang.codegen.short_rows import Step, columns, exchanged, rows
 from neurlang.codegen.writer import (
     BITS,
     Module,

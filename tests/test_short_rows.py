@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import neurlang as nl
-from neurlang.codegen.exchange import Step, columns, rows
+from neurlang.codegen.short_rows import Step, columns, rows
 
 LANES = (2, 4, 8, 16)
 LENGTHS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
