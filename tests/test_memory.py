@@ -75,6 +75,13 @@ def test_data_begins_at_a_cache_line(count: int) -> None:
     assert lazy.ctypes.data % memory.ALIGNMENT == 0
 
 
+@pytest.mark.parametrize("count", [LARGE, 3 * LARGE + 5, 40 * LARGE])
+def test_no_store_is_taken_for_a_load_of_numpy_s(count: int) -> None:
+    """NumPy's large arrays begin 16 bytes after a page; processors compare the lowest 12 bits."""
+    apart = (doubled(np.ones(count, np.float32)).ctypes.data - 16) % 4096
+    assert 1024 <= apart <= 3072
+
+
 def test_several_results_and_structures() -> None:
     @nl.jit(cache=False)
     def function(x):

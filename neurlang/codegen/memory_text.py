@@ -11,7 +11,7 @@ import ctypes
 import mmap
 from string import Template
 
-from neurlang.runtime.memory import HEADER, MOST_BLOCKS, MemoryState
+from neurlang.runtime.memory import HEADER, MOST_BLOCKS, PAGE, MemoryState
 
 EXPORTS = (
     "neurlang_memory",
@@ -105,7 +105,7 @@ none:
 define internal ptr @fresh(i64 %length) nounwind {
 entry:
   %large = icmp uge i64 %length, $large_unit
-  %alignment = select i1 %large, i64 $large_unit, i64 $header
+  %alignment = select i1 %large, i64 $large_unit, i64 $page
   %block = call ptr @aligned_alloc(i64 %alignment, i64 %length)
   %made = icmp ne ptr %block, null
   %both = and i1 %made, %large
@@ -267,6 +267,7 @@ def memory_text() -> str:
         fields,
         size=ctypes.sizeof(MemoryState),
         header=HEADER,
+        page=PAGE,
         most=MOST_BLOCKS,
         small_unit=SMALL_UNIT,
         large_unit=LARGE_UNIT,

@@ -18,7 +18,11 @@ from neurlang.runtime.objects import numpy_function
 
 POOLED = 1 << 18  # bytes from which a result comes from the pool: below, malloc reuses memory well
 ALIGNMENT = 64  # of the data of pooled results: a cache line, and the longest vector
-HEADER = ALIGNMENT
+# A load waits for an earlier store when their addresses agree in the lowest 12 bits: processors
+# compare those first. NumPy's own large arrays all begin 16 bytes after a page, so ours begin in
+# the middle of one: what is stored next to what is loaded would else delay every load.
+PAGE = 4096
+HEADER = PAGE // 2  # bytes of a block before its data
 MOST_BLOCKS = 32
 
 _SET_HANDLER_SLOT = 304  # in the table that NumPy publishes
