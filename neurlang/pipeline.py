@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,9 @@ from neurlang.passes import GRAPH_PASSES, LOOP_PASSES, NEEDED
 from neurlang.passes.graph.capture_constants import capture_constants
 from neurlang.passes.graph.group import Plan, group
 from neurlang.passes.graph.simplify import simplify
-from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
 from neurlang.passes.loops.contract import contract
-from neurlang.passes.loops.distribute import distribute
-from neurlang.passes.loops.exchange import exchange
-from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
-from neurlang.passes.loops.locate import locate
-from neurlang.passes.loops.parallelize import parallelize
-from neurlang.passes.loops.prefetch import prefetch
-from neurlang.passes.loops.stream import stream
-from neurlang.passes.loops.tile import tile
-from neurlang.passes.loops.transpose import transpose
-from neurlang.passes.loops.vectorize import vectorize
 from neurlang.passes.run import Budget, PassLog, run_passes
 from neurlang.runtime.cache import DiskCache, content_key, sources_stamp
 from neurlang.runtime.garbage import collector_paused
@@ -180,27 +170,22 @@ def schedule(
 
 def _on_program(apply: Callable[..., Any], target: Target) -> Callable[[Program], Program]:
     """A loop pass for a whole program, with what it has to know of the target."""
-    if apply is block_rows:
-        return partial(_all_steps, partial(apply, machine=target.machine))
-    if apply is join_blocks:
-        return partial(_all_steps, apply)
-    if apply in (
-        exchange,
-        tile,
-        transpose,
-        accumulate,
-        locate,
-        distribute,
-        vectorize,
-        jam,
-        prefetch,
-    ):
-        apply = partial(apply, machine=target.machine)
-    elif apply is stream:
-        apply = partial(apply, machine=target.machine, aligned=target.pooled)
-    elif apply is parallelize:
-        apply = partial(apply, tile=target.tile)
-    return partial(_each_kernel, apply)
+    told = told_of_target(apply, target)
+    if apply in (block_rows, join_blocks):
+        return partial(_all_steps, told)
+    return partial(_each_kernel, told)
+
+
+def told_of_target(apply: Callable[..., Any], target: Target) -> Callable[..., Any]:
+    """A loop pass that is given those properties of the target which its parameters name."""
+    known = {"machine": target.machine, "aligned": target.pooled, "tile": target.tile}
+    wanted = {name: value for name, value in known.items() if name in _parameters(apply)}
+    return partial(apply, **wanted) if wanted else apply
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _each_kernel(apply: Callable[[Kernel], Kernel], program: Program) -> Program:

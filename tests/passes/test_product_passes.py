@@ -36,19 +36,10 @@ from neurlang.lower.program import lower, own_outputs
 from neurlang.passes import GRAPH_PASSES, LOOP_PASSES
 from neurlang.passes.graph.group import group
 from neurlang.passes.loops import choose, choose_products
-from neurlang.passes.loops.accumulate import accumulate
 from neurlang.passes.loops.block_rows import block_rows
-from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.exchange import exchange
-from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
-from neurlang.passes.loops.locate import locate
 from neurlang.passes.loops.parallelize import parallelize
-from neurlang.passes.loops.prefetch import prefetch
-from neurlang.passes.loops.stream import stream
-from neurlang.passes.loops.tile import tile
-from neurlang.passes.loops.transpose import transpose
-from neurlang.passes.loops.vectorize import vectorize
 
 GENERATOR = np.random.default_rng(0)
 
@@ -152,26 +143,12 @@ def values(kernel: Kernel, memory: Any) -> Any:
 
 
 def applied(apply: Callable[..., Any], kernel: Kernel, target: pipeline.Target) -> Kernel:
-    if apply in (
-        exchange,
-        tile,
-        transpose,
-        accumulate,
-        locate,
-        distribute,
-        vectorize,
-        jam,
-        prefetch,
-    ):
-        return apply(kernel, target.machine)
-    if apply is stream:
-        return apply(kernel, target.machine, True)
+    told = pipeline.told_of_target(apply, target)
     if apply in (block_rows, join_blocks):  # they see whole programs
-        further = (target.machine,) if apply is block_rows else ()
-        (one,) = apply([kernel], set(kernel.outputs), *further)
+        (one,) = told([kernel], set(kernel.outputs))
         assert isinstance(one, Kernel)
         return one
-    return apply(kernel)
+    return told(kernel)
 
 
 @pytest.mark.parametrize("name", PRODUCTS)

@@ -39,7 +39,7 @@ PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (
 PARALLEL_WORK_AWAKE = 1 << 13  # the same where the threads are awake
 PARALLEL_BYTES = 1 << 20  # read and written, which take as long where nothing is computed
 LEAST_PIECE = 1024  # bytes that one claim stores side by side: the lines at its ends are shared
-GRAIN_WORK = 1 << 16  # operators that one claim of a thread should be worth
+GRAIN_WORK = 1 << 17  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 8  # that lie across vectors
 SHORTER_ROW, MANY_SHORT_ROWS = 8, 1024  # longer ones are as many times more code: only for many
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
@@ -121,14 +121,17 @@ def cost(body: Sequence[Statement]) -> int:
     return total + len(loads)
 
 
-def unroll(body: Sequence[Statement]) -> int:
+def unroll(body: Sequence[Statement], late: bool) -> int:
     """Copies of a vector loop's body: small ones hide the latency of their loads, and chains of
-    operators that of each other. What divides waits for the divider, all the same; functions are
-    written with short chains.
+    operators that of each other. What divides waits for the divider, all the same, unless it stores
+    to what comes `late`: two loads are under way then before a store. Functions are written with
+    short chains.
     """
     work, operators = cost(body), set(_operators(body))
-    if work > UNROLL_LIMIT or operators & DIVIDING:
+    if work > UNROLL_LIMIT:
         return 1
+    if operators & DIVIDING:
+        return 2 if late else 1
     simple = all(OPS[operator].cost == 1 for operator in operators)
     return 4 if simple or work <= UNROLL_LIMIT // 2 else 2
 
@@ -271,6 +274,9 @@ def asks_ahead(elements: int, size: int, nbytes: int, machine: Machine) -> bool:
     if machine.follows_streams:
         return nbytes > machine.l3 and elements <= size + size // 4
     return comes_late(nbytes, machine) and passes_through(elements, size)
+
+
+LONG_ROW = 8192  # bytes: while shorter ones are reduced, a core already works on the next
 
 
 def passes_through(elements: int, size: int) -> bool:

@@ -16,7 +16,6 @@ from neurlang.ir.loops import (
     Store,
     Var,
     elements_loaded,
-    walk,
 )
 from neurlang.passes.loops import choose
 
@@ -25,9 +24,8 @@ def stream(kernel: Kernel, machine: Machine, aligned: bool) -> Kernel:
     """Make vector stores to large results nontemporal; they must be `aligned` to cache lines.
 
     A plain store reads the line first that it is going to overwrite, and evicts another. Leaves
-    alone what the program reads again; stores that do not fill whole vectors at addresses that are
-    multiples of them; and what is stored after other loops over the same row: that comes in bursts,
-    which the caches take up, and a core waits for where they go past them.
+    alone what the program reads again, and stores that do not fill whole vectors at addresses that
+    are multiples of them.
     """
     loaded = elements_loaded(kernel.body)
     read = (min(count * b.dtype.itemsize, b.nbytes) for b, count in loaded.items())
@@ -44,9 +42,8 @@ def _body(
 ) -> list[Statement]:
     """`multiples` says of each loop variable around of what number its values are multiples."""
     result: list[Statement] = []
-    bursts = bool(multiples) and any(_only_reads(loop, large) for loop in body)
     for statement in body:
-        if isinstance(statement, For) and not bursts:
+        if isinstance(statement, For):
             inside = {**multiples, statement.var: math.gcd(statement.start, statement.step)}
             if statement.kind == "vector":
                 statement = statement.with_body(_vector(statement, large, inside))
@@ -54,14 +51,6 @@ def _body(
                 statement = statement.with_body(_body(statement.body, large, inside))
         result.append(statement)
     return result
-
-
-def _only_reads(statement: Statement, large: set[Buffer]) -> bool:
-    """Whether a statement is a loop that stores nothing of the results."""
-    inside = walk([statement]) if isinstance(statement, For) else ()
-    return isinstance(statement, For) and not any(
-        isinstance(one, Store) and one.buffer in large for one in inside
-    )
 
 
 def _vector(loop: For, large: set[Buffer], multiples: Mapping[Var, int]) -> tuple[Statement, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
     Alloc,
@@ -32,7 +33,7 @@ from neurlang.passes.loops.products import Tile, factors, multiply_add, nest, ti
 VectorBody = Callable[[Affine, Affine, Var], Sequence[Statement]]
 
 
-def unroll(kernel: Kernel) -> Kernel:
+def unroll(kernel: Kernel, machine: Machine) -> Kernel:
     """Several copies of a small vector loop's body in one iteration; tiles of products written out.
 
     A vector loop is cut into whole iterations of all copies, without a mask, and a rest. The sums
@@ -40,27 +41,29 @@ def unroll(kernel: Kernel) -> Kernel:
     for the tile. Where much follows a product its tile stays in scratch for that, and one small
     loop does it.
     """
-    return kernel.with_body(_body(kernel.body))
+    late = {b for b in kernel.outputs if choose.comes_late(b.nbytes, machine)}
+    return kernel.with_body(_body(kernel.body, late))
 
 
-def _body(body: Sequence[Statement]) -> list[Statement]:
+def _body(body: Sequence[Statement], late: set[Buffer]) -> list[Statement]:
     result: list[Statement] = []
     for statement in body:
         if not isinstance(statement, For):
             result.append(statement)
         elif statement.kind == "vector":
-            result += _copies(statement)
+            result += _copies(statement, late)
         elif (tile := tile_of(statement)) is not None and _is_vectorized(tile):
-            result.append(replace(statement, body=tuple(_Registers(tile).statements())))
+            result.append(replace(statement, body=tuple(_Registers(tile, late).statements())))
         else:
-            result.append(replace(statement, body=tuple(_body(statement.body))))
+            result.append(replace(statement, body=tuple(_body(statement.body, late))))
     return result
 
 
-def _copies(loop: For) -> list[Statement]:
+def _copies(loop: For, late: set[Buffer]) -> list[Statement]:
     """Vectors, some of them in an iteration, then single ones, the last masked."""
     fills = filled_rows(loop.body, loop.var)  # with vectors side by side already
-    size = loop.step * (1 if fills else choose.unroll(loop.body))
+    stores = any(isinstance(one, Store) and one.buffer in late for one in loop.body)
+    size = loop.step * (1 if fills else choose.unroll(loop.body, stores))
     main = loop.start + (loop.stop - loop.start) // size * size
     if loop.trips < 2 or (size == loop.step and main == loop.stop):
         return [loop]
@@ -91,8 +94,9 @@ def _is_vectorized(tile: Tile) -> bool:
 class _Registers:
     """A tile whose sums are registers: an array of rows by vectors."""
 
-    def __init__(self, tile: Tile) -> None:
+    def __init__(self, tile: Tile, late: set[Buffer]) -> None:
         self.tile = tile
+        self.late = late
         self.lanes = tile.columns.step
         rows, columns = tile.sums.shape
         self.rows = rows
@@ -107,7 +111,7 @@ class _Registers:
         body = [self._written_out(tile.start), *self._steps()]
         if self.plain:
             return [*body, self._written_out(tile.finish)]
-        return [Alloc(tile.sums), *body, self._spilled(), *_body([tile.finish])]
+        return [Alloc(tile.sums), *body, self._spilled(), *_body([tile.finish], self.late)]
 
     def _each_vector(self, body: VectorBody) -> tuple[For, ...]:
         """Something for every vector of a row: body(which one, column, lane)."""
