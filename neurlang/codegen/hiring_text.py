@@ -20,20 +20,19 @@ stay:
 }
 
 ; A new thread inherits its maker's rounding and denormal modes: kernels run with the defaults.
-; A worker leaves only after it has helped: perhaps it alone was woken.
-define internal ptr @worker(ptr %unused) nounwind {
+; A worker leaves only after it has helped: perhaps it alone was woken. %place says which range of a
+; call is its own.
+define internal ptr @worker(ptr %place) nounwind {
 entry:
+  %own = ptrtoint ptr %place to i64
   call void @llvm.reset.fpenv()
   br label %idle
 idle:
   %seen = phi i32 [ 0, %entry ], [ %epoch, %rest ]
   call void @wait_for_change(ptr $epoch, i32 %seen, ptr $sleepers)
   call void @make_room()  ; first: whoever joins late takes the number of one who would help
-  %ticket = load atomic i64, ptr $ticket acquire, align 8
-  %upper = lshr i64 %ticket, 32
-  %epoch = trunc i64 %upper to i32
-  %left = trunc i64 %ticket to i32
-  %late = icmp eq i32 %left, 0
+  %epoch = load atomic i32, ptr $epoch acquire, align 4
+  %late = call i1 @all_claimed(i32 %epoch)
   br i1 %late, label %rest, label %join
 join:
   %before = atomicrmw add ptr $joined, i32 1 monotonic
@@ -43,7 +42,7 @@ join:
   %allowed = icmp ult i64 %worker, %limit
   br i1 %allowed, label %work, label %rest
 work:
-  %ran = call i32 @work(i32 %epoch, i64 %worker)
+  %ran = call i32 @work(i32 %epoch, i64 %own, i64 %worker)
   %useless = icmp eq i32 %ran, 0
   br i1 %useless, label %rest, label %report
 report:
@@ -89,7 +88,9 @@ next:
   br i1 %missing, label %make, label %done
 make:
   %counted = atomicrmw add ptr $workers, i32 1 monotonic
-  %error = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr null)
+  %number = add i32 %counted, 1
+  %place = inttoptr i32 %number to ptr
+  %error = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr %place)
   %made = icmp eq i32 %error, 0
   br i1 %made, label %detach, label %refused
 detach:

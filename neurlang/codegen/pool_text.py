@@ -13,7 +13,7 @@ from string import Template
 from neurlang.codegen.hiring_text import HIRING
 from neurlang.codegen.parking_text import WAITING, Parking, parking_names
 from neurlang.codegen.signals_text import signals_text
-from neurlang.runtime.threads import PoolState
+from neurlang.runtime.threads import MOST_RANGES, PoolState, Range
 
 # So long does a call run before it wakes workers, if those that were woken last came too late.
 DOUBT_NANOSECONDS = 100_000
@@ -61,13 +61,14 @@ done:
 _WORKING = """
 @neurlang_pool = global [$size x i8] zeroinitializer, align 64
 
-; Claim an index of call %epoch: how many were left with it, 0 if there was none. The call's caller
-; changes nothing that is read about it before the claimed index is finished.
-define internal i64 @claim(i32 %epoch) nounwind {
+; Claim an index of range %number for call %epoch: the index plus 1, or 0 if none is left. The
+; call's caller changes nothing that is read about it before the claimed index is finished.
+define internal i64 @claim_in_range(i32 %epoch, i64 %number) nounwind {
 entry:
+  %range = getelementptr [$range_size x i8], ptr $range, i64 %number
   br label %look
 look:
-  %ticket = load atomic i64, ptr $ticket acquire, align 8
+  %ticket = load atomic i64, ptr %range acquire, align 8
   %left = and i64 %ticket, 4294967295
   %upper = lshr i64 %ticket, 32
   %current = trunc i64 %upper to i32
@@ -76,36 +77,87 @@ look:
   %claimable = and i1 %same_call, %any_left
   br i1 %claimable, label %claim, label %none
 claim:
-  %claimed = sub i64 %ticket, 1
-  %swap = cmpxchg ptr $ticket, i64 %ticket, i64 %claimed acq_rel monotonic
+  %fewer = sub i64 %ticket, 1
+  %swap = cmpxchg ptr %range, i64 %ticket, i64 %fewer acq_rel monotonic
   %mine = extractvalue { i64, i1 } %swap, 1
   br i1 %mine, label %success, label %look
 success:
-  ret i64 %left
+  %end_place = getelementptr i8, ptr %range, i64 $range_end
+  %end = load atomic i64, ptr %end_place monotonic, align 8
+  %index = sub i64 %end, %left
+  %claimed = add i64 %index, 1
+  ret i64 %claimed
 none:
   ret i64 0
 }
 
-define internal void @run(i64 %left, i64 %worker) nounwind {
+; Claim an index of call %epoch: of the range that is this thread's own in every call, so that it
+; finds in its caches what it left there, or of the next one that has any.
+define internal i64 @claim(i32 %epoch, i64 %own) nounwind {
+entry:
+  %ranges = load atomic i64, ptr $ranges monotonic, align 8
+  %first = urem i64 %own, %ranges
+  br label %look
+look:
+  %number = phi i64 [ %first, %entry ], [ %next, %further ]
+  %claimed = call i64 @claim_in_range(i32 %epoch, i64 %number)
+  %none = icmp eq i64 %claimed, 0
+  br i1 %none, label %further, label %done
+further:
+  %behind = add i64 %number, 1
+  %over = icmp uge i64 %behind, %ranges
+  %next = select i1 %over, i64 0, i64 %behind
+  %around = icmp eq i64 %next, %first
+  br i1 %around, label %done, label %look
+done:
+  ret i64 %claimed
+}
+
+; Whether nobody needs to join call %epoch any more: all of its indices are claimed.
+define internal i1 @all_claimed(i32 %epoch) nounwind {
+entry:
+  %ranges = load atomic i64, ptr $ranges monotonic, align 8
+  br label %look
+look:
+  %number = phi i64 [ 0, %entry ], [ %next, %further ]
+  %range = getelementptr [$range_size x i8], ptr $range, i64 %number
+  %ticket = load atomic i64, ptr %range acquire, align 8
+  %left = and i64 %ticket, 4294967295
+  %upper = lshr i64 %ticket, 32
+  %current = trunc i64 %upper to i32
+  %same_call = icmp eq i32 %current, %epoch
+  %any_left = icmp ne i64 %left, 0
+  %claimable = and i1 %same_call, %any_left
+  br i1 %claimable, label %some, label %further
+further:
+  %next = add i64 %number, 1
+  %more = icmp ult i64 %next, %ranges
+  br i1 %more, label %look, label %all
+some:
+  ret i1 false
+all:
+  ret i1 true
+}
+
+define internal void @run(i64 %claimed, i64 %worker) nounwind {
   %body = load atomic ptr, ptr $body monotonic, align 8
   %context = load atomic ptr, ptr $context monotonic, align 8
-  %count = load atomic i64, ptr $count monotonic, align 8
-  %index = sub i64 %count, %left
+  %index = sub i64 %claimed, 1
   call void %body(ptr %context, i64 %index, i64 %worker)
   ret void
 }
 
 ; A worker's part of call %epoch: how many indices it ran.
-define internal i32 @work(i32 %epoch, i64 %worker) nounwind {
+define internal i32 @work(i32 %epoch, i64 %own, i64 %worker) nounwind {
 entry:
   br label %look
 look:
   %ran = phi i32 [ 0, %entry ], [ %ran_more, %run ]
-  %left = call i64 @claim(i32 %epoch)
-  %none = icmp eq i64 %left, 0
+  %claimed = call i64 @claim(i32 %epoch, i64 %own)
+  %none = icmp eq i64 %claimed, 0
   br i1 %none, label %done, label %run
 run:
-  call void @run(i64 %left, i64 %worker)
+  call void @run(i64 %claimed, i64 %worker)
   %ran_more = add i32 %ran, 1
   br label %look
 done:
@@ -114,8 +166,10 @@ done:
 """
 
 _PARALLEL = """
-; Tell the workers of a call; the result is its number.
+; Tell the workers of a call, whose indices are cut in a range for each thread; the result is its
+; number.
 define internal i32 @publish(ptr %body, ptr %context, i64 %count, i64 %limit) nounwind {
+entry:
   store atomic ptr %body, ptr $body monotonic, align 8
   store atomic ptr %context, ptr $context monotonic, align 8
   store atomic i64 %count, ptr $count monotonic, align 8
@@ -126,10 +180,28 @@ define internal i32 @publish(ptr %body, ptr %context, i64 %count, i64 %limit) no
   store atomic i32 %core, ptr $home monotonic, align 4
   %last = load atomic i32, ptr $epoch monotonic, align 4
   %epoch = add i32 %last, 1
-  %number = zext i32 %epoch to i64
-  %upper = shl i64 %number, 32
-  %ticket = or i64 %upper, %count
-  store atomic i64 %ticket, ptr $ticket seq_cst, align 8
+  %call = zext i32 %epoch to i64
+  %upper = shl i64 %call, 32
+  %fewer = call i64 @llvm.smin.i64(i64 %count, i64 %limit)
+  %ranges = call i64 @llvm.smin.i64(i64 %fewer, i64 $most_ranges)
+  store atomic i64 %ranges, ptr $ranges monotonic, align 8
+  br label %cut
+cut:
+  %number = phi i64 [ 0, %entry ], [ %next, %cut ]
+  %start = phi i64 [ 0, %entry ], [ %end, %cut ]
+  %next = add i64 %number, 1
+  %scaled = mul i64 %count, %next
+  %end = udiv i64 %scaled, %ranges
+  %left = sub i64 %end, %start
+  %ticket = or i64 %upper, %left
+  %range = getelementptr [$range_size x i8], ptr $range, i64 %number
+  %end_place = getelementptr i8, ptr %range, i64 $range_end
+  store atomic i64 %end, ptr %end_place monotonic, align 8
+  store atomic i64 %ticket, ptr %range release, align 8
+  %more = icmp ult i64 %next, %ranges
+  br i1 %more, label %cut, label %tell
+tell:
+  store atomic i32 %epoch, ptr $epoch seq_cst, align 4
   ret i32 %epoch
 }
 
@@ -208,19 +280,31 @@ done:
 }
 declare i32 @llvm.umin.i32(i32, i32)
 
-; The caller takes what is left of its call, and runs none of it: how many those are.
+; The caller takes what is left of its call, and runs none of it: how many indices those are.
 define internal i32 @abandon() nounwind {
 entry:
+  %ranges = load atomic i64, ptr $ranges monotonic, align 8
+  br label %each
+each:
+  %number = phi i64 [ 0, %entry ], [ %next, %taken ]
+  %all = phi i64 [ 0, %entry ], [ %more, %taken ]
+  %range = getelementptr [$range_size x i8], ptr $range, i64 %number
   br label %look
 look:
-  %ticket = load atomic i64, ptr $ticket acquire, align 8
+  %ticket = load atomic i64, ptr %range acquire, align 8
   %none = and i64 %ticket, -4294967296
-  %swap = cmpxchg ptr $ticket, i64 %ticket, i64 %none acq_rel monotonic
+  %swap = cmpxchg ptr %range, i64 %ticket, i64 %none acq_rel monotonic
   %mine = extractvalue { i64, i1 } %swap, 1
-  br i1 %mine, label %done, label %look
+  br i1 %mine, label %taken, label %look
+taken:
+  %left = and i64 %ticket, 4294967295
+  %more = add i64 %all, %left
+  %next = add i64 %number, 1
+  %further = icmp ult i64 %next, %ranges
+  br i1 %further, label %each, label %done
 done:
-  %left = trunc i64 %ticket to i32
-  ret i32 %left
+  %abandoned = trunc i64 %more to i32
+  ret i32 %abandoned
 }
 
 ; The caller's part of call %epoch: whether it had to stop.
@@ -237,11 +321,11 @@ wake_now:
 look:
   %ran = phi i32 [ 0, %entry ], [ 0, %wake_now ], [ %ran_more, %go_on ]
   %woke = phi i1 [ false, %entry ], [ true, %wake_now ], [ %woke_now, %go_on ]
-  %left = call i64 @claim(i32 %epoch)
-  %none = icmp eq i64 %left, 0
+  %claimed = call i64 @claim(i32 %epoch, i64 0)
+  %none = icmp eq i64 %claimed, 0
   br i1 %none, label %done, label %run
 run:
-  call void @run(i64 %left, i64 0)
+  call void @run(i64 %claimed, i64 0)
   %ran_more = add i32 %ran, 1
   br i1 %woke, label %listen, label %look_at_clock
 look_at_clock:
@@ -286,7 +370,7 @@ done:
   ret void
 }
 
-; A count that does not fit the ticket's lower half is serial: no program is cut so finely. The
+; A count that does not fit the lower half of a ticket is serial: no program is cut so finely. The
 ; result is 1 where the call had to stop, with a Python exception set, else 0.
 define i32 @neurlang_parallel(ptr %body, ptr %context, i64 %count, i64 %limit) nounwind {
 entry:
@@ -320,8 +404,6 @@ def pool_text(parking: Parking, signals: bool) -> str:
     if parking == "none":
         return _ALONE
     offsets = {name: getattr(PoolState, name).offset for name, *_ in PoolState._fields_}
-    # The number of the call is the upper half of the ticket: the second, on little-endian machines.
-    offsets["epoch"] = offsets["ticket"] + 4
     fields = {
         name: f"getelementptr (i8, ptr @neurlang_pool, i64 {offset})"
         for name, offset in offsets.items()
@@ -332,6 +414,9 @@ def pool_text(parking: Parking, signals: bool) -> str:
     return text.substitute(
         {**fields, **parking_names(parking, fields)},
         size=ctypes.sizeof(PoolState),
+        most_ranges=MOST_RANGES,
+        range_size=ctypes.sizeof(Range),
+        range_end=Range.end.offset,
         keep_crash_signals=keep,
         set_mask=int(signal.SIG_SETMASK),
         late=DOUBT_NANOSECONDS,

@@ -8,31 +8,45 @@ import threading
 from collections.abc import Sequence
 
 MOST_THREADS = 1024
+MOST_RANGES = 64
 
 _LINE = 64
 _Word = ctypes.c_uint32
 _Pointer = ctypes.c_void_p
 
 
+class Range(ctypes.Structure):
+    """A range of the running call's indices: where it ends, and what nobody has claimed of it.
+
+    `ticket` holds the number of the call in its upper half and, in its lower half, how many indices
+    are left. A claim is one compare-and-swap that takes 1 from it, so it fails for a thread that
+    slept through the end of the call that it read about.
+    """
+
+    _fields_ = [
+        ("ticket", ctypes.c_uint64),
+        ("end", ctypes.c_uint64),
+        ("_padding", ctypes.c_char * (_LINE - 16)),
+    ]
+
+
 class PoolState(ctypes.Structure):
     """The pool's memory, shared with its machine code; groups that different threads write lie on
     cache lines of their own.
-
-    `ticket` holds the number of the running call in its upper half and, in its lower half, how
-    many indices nobody has claimed yet. A claim is one compare-and-swap that takes 1 from it, so
-    it fails for a thread that slept through the end of the call that it read about.
     """
 
     _fields_ = [
         # the running call; `home` is the core that its caller runs on
-        ("ticket", ctypes.c_uint64),
+        ("epoch", _Word),
+        ("joined", _Word),
         ("body", _Pointer),
         ("context", _Pointer),
         ("count", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
-        ("joined", _Word),
+        ("ranges", ctypes.c_uint64),
         ("home", _Word),
-        ("_call_padding", ctypes.c_char * (_LINE - 48)),
+        ("_call_padding", ctypes.c_char * (_LINE - 52)),
+        ("range", Range * MOST_RANGES),
         # indices that workers have finished; whether the caller sleeps until there are more
         ("finished", _Word),
         ("waiting", _Word),
