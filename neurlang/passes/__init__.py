@@ -27,7 +27,7 @@ from neurlang.passes.loops.locate import locate
 from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
-from neurlang.passes.loops.prefetch_results import prefetch_results
+from neurlang.passes.loops.prefetch_rows import prefetch_rows
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
@@ -69,7 +69,7 @@ LOOP_PASSES = (
     parallelize,  # after what makes loops: it cuts them
     prefetch,  # after what makes vectors
     stream,  # it must know where every vector begins
-    prefetch_results,  # last: what is stored past the caches is not asked for
+    prefetch_rows,  # last: what is stored past the caches is not asked for
 )
 
 # Without the first the lowering has no kernel for some graphs, and kernels in blocks are no program

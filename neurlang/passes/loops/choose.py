@@ -276,7 +276,32 @@ def asks_ahead(elements: int, size: int, nbytes: int, machine: Machine) -> bool:
     return comes_late(nbytes, machine) and passes_through(elements, size)
 
 
+SWEEP = 2048  # bytes of a row that a loop passes over, and not its end alone
 LONG_ROW = 8192  # bytes: while shorter ones are reduced, a core already works on the next
+LEAST_ROW_AHEAD = 3072  # bytes: it reads shorter ones ahead, too
+ONLY_READS = 3  # cost of a body that takes less time than its vector needs to come
+
+
+def reads_ahead(nbytes: int, shape: Shape, machine: Machine) -> bool:
+    """Whether an operand's next row is worth asking for while one is read again.
+
+    It has to come from the last cache, two rows to fit the first one; and cores that do not follow
+    streams have been told in the first loop over a row.
+    """
+    if not machine.follows_streams or not machine.l2 < nbytes <= machine.l3 or len(shape) < 2:
+        return False
+    return LEAST_ROW_AHEAD <= nbytes // math.prod(shape[:-1]) <= machine.l1 // 2
+
+
+def reads_more_slowly(first: Statement, last: Statement) -> bool:
+    """Whether the first loop over a row waits for what it reads, and the last one would not take
+    so long for it that the core reads ahead meanwhile."""
+    return _cost_of_vector(first) <= ONLY_READS and _cost_of_vector(last) <= MEMORY_BOUND
+
+
+def _cost_of_vector(statement: Statement) -> int:
+    loops = [one for one in walk([statement]) if isinstance(one, For) and one.kind == "vector"]
+    return max((cost(loop.body) for loop in loops), default=0)
 
 
 def passes_through(elements: int, size: int) -> bool:

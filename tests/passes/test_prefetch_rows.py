@@ -1,4 +1,4 @@
-"""prefetch_results: which loops ask for the row that is stored next, and for which elements."""
+"""prefetch_rows: which loops ask for the row that is stored or read next, and which elements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import neurlang as nl
 from neurlang.codegen.machine import host_machine
 from neurlang.ir.loops import For, Kernel, Prefetch, Statement, Store, walk
 from neurlang.passes.loops import choose
-from neurlang.passes.loops.prefetch_results import prefetch_results
+from neurlang.passes.loops.prefetch_rows import prefetch_rows
 from neurlang.passes.loops.stream import stream
 
 ROWS = (64, 4096)
@@ -33,17 +33,25 @@ def rms_norm(x: Any) -> Any:
     return x / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-5)
 
 
+def variance(x: Any) -> Any:
+    return ((x - x.mean(axis=1, keepdims=True)) ** 2).mean(axis=1)
+
+
 def kernels(
-    function: Callable[..., Any], *shapes: tuple[int, ...], l2: int = 1024, past: bool = False
+    function: Callable[..., Any],
+    *shapes: tuple[int, ...],
+    l2: int = 1024,
+    past: bool = False,
+    cpu: str = "generic",
 ) -> list[Kernel]:
     """The kernels of a program on a machine with a small second cache; nontemporal if `past`."""
     args = [nl.ShapeDtype(shape, "float32") for shape in shapes]
     with nl.options(vector_bits=256):
         made = nl.jit(function).trace(*args).lower().made
-    machine = replace(host_machine(), l2=l2, l3=1 if past else 1 << 30)
+    machine = replace(host_machine(), cpu=cpu, l1=1 << 15, l2=l2, l3=1 if past else 1 << 30)
     found = [step for step in made.program.steps if isinstance(step, Kernel)]
     streamed = [stream(kernel, machine, True) for kernel in found] if past else found
-    return [prefetch_results(kernel, machine) for kernel in streamed]
+    return [prefetch_rows(kernel, machine) for kernel in streamed]
 
 
 def requests(function: Callable[..., Any], *shapes: tuple[int, ...], **how: Any) -> list[Prefetch]:
@@ -100,9 +108,30 @@ def test_what_is_left_alone() -> None:
     assert not requests(lambda a, b: a @ b, ROWS, (4096, 64))
 
 
+@pytest.mark.parametrize("columns", [2048, 1001])
+def test_the_next_row_is_asked_for_while_one_is_read_again(columns: int) -> None:
+    (kernel,) = kernels(variance, (64, columns), cpu="znver4")
+    (row,) = (s for s in kernel.body if isinstance(s, For))
+    asked = [value for s in row.body for value in _places(s, {})]
+    assert sorted(asked) == [
+        columns + place for place in range(0, columns, 8)
+    ]  # once, not in both loops
+
+
+def test_next_rows_that_are_left_alone() -> None:
+    assert not requests(variance, (64, 2048))  # these cores were told in the first loop
+    assert not requests(variance, (64, 2048), cpu="znver4", l2=1 << 24)  # no need
+    assert not requests(variance, (64, 2048), cpu="znver4", past=True)  # from memory
+    assert not requests(variance, (4096, 64), cpu="znver4")  # short rows
+    assert not requests(variance, (64, 8192), cpu="znver4")  # two do not fit the first cache
+    assert not requests(softmax, (64, 1024), cpu="znver4")  # another loop stores
+    assert not requests(lambda x: np.exp(x - x.max(axis=1, keepdims=True)).sum(axis=1), (64, 2048))
+    assert not requests(lambda x: x.sum(axis=1), (64, 2048), cpu="znver4")  # read once
+
+
 @pytest.mark.parametrize("vector_bits", [128, 512])
 @pytest.mark.parametrize("shape", [(3, 4096), (2, 3001), (1, 70_000)])
-@pytest.mark.parametrize("function", [softmax, layer_norm])
+@pytest.mark.parametrize("function", [softmax, layer_norm, variance])
 def test_the_same_bits(
     function: Callable[..., Any],
     shape: tuple[int, ...],
@@ -111,9 +140,9 @@ def test_the_same_bits(
 ) -> None:
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     results = []
-    for row in (0, 1 << 40):
-        monkeypatch.setattr(choose, "LONG_ROW", row)
-        monkeypatch.setattr(choose, "comes_late", lambda *_: True)
+    for asks in (True, False):
+        monkeypatch.setattr(choose, "comes_late", lambda *_, asks=asks: asks)
+        monkeypatch.setattr(choose, "reads_ahead", lambda *_, asks=asks: asks)
         with nl.options(vector_bits=vector_bits, verify=True):
             results.append(nl.jit(lambda x: function(x), cache=False)(x))
     np.testing.assert_array_equal(*results)
