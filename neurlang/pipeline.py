@@ -178,7 +178,12 @@ def _on_program(apply: Callable[..., Any], target: Target) -> Callable[[Program]
 
 def told_of_target(apply: Callable[..., Any], target: Target) -> Callable[..., Any]:
     """A loop pass that is given those properties of the target which its parameters name."""
-    known = {"machine": target.machine, "aligned": target.pooled, "tile": target.tile}
+    known = {
+        "machine": target.machine,
+        "threads": target.threads,
+        "aligned": target.pooled,
+        "tile": target.tile,
+    }
     wanted = {name: value for name, value in known.items() if name in _parameters(apply)}
     return partial(apply, **wanted) if wanted else apply
 

@@ -50,25 +50,29 @@ SHARED_COPY_LIMIT = 500  # and where two take turns at a copy, or more
 COLUMN_VECTORS = 8  # vectors side by side when a reduction runs down columns, at most
 LEAST_COLUMN_VECTORS = 2
 COLUMN_TILE_LIMIT = 450  # cost of what is written out for them
-COLUMN_BLOCKS = 4  # of columns, at least, for threads to share
+WIDE_ROW = 2048  # bytes of a row that is worth such blocks
 BLOCK_BYTES = 512, 8192  # of a row in such a block: long pieces to read, short sums in the cache
 
 
-def column_block(columns: int, lanes: int, body: Sequence[Statement], machine: Machine) -> int:
+def column_block(
+    columns: int, lanes: int, body: Sequence[Statement], machine: Machine, threads: int
+) -> int:
     """Columns whose sums wait in scratch memory while rows are read, a long piece of each; 0 where
     few columns side by side, with sums in registers, are better: there are few, or much is computed
-    for what is added. Where there are several sweeps, what they read stays in the second cache."""
+    for what is added. Every thread needs a block; else longer pieces are read faster. Where there
+    are several sweeps, what they read stays in the second cache."""
     size = max((load.dtype.itemsize for load in loads_in(body)), default=1)
     least, most = (count // size for count in BLOCK_BYTES)
     loops = [statement for statement in body if isinstance(statement, For)]
-    if columns < COLUMN_BLOCKS * least:
+    if columns * size < WIDE_ROW:
         return 0
     if not all(copies_are_short(loop.body, TREE_ROWS) for loop in loops):
         return 0
     if len(loops) > 1:
         rows = max(loop.trips for loop in loops)
         most = min(most, max(least, machine.l2 // 2 // (rows * size)))
-    blocks = max(COLUMN_BLOCKS, -(-columns // most))
+    shared = threads if worth_threads(columns * cost(body)) else 1
+    blocks = max(min(shared, columns // least), -(-columns // most))
     if columns % blocks == 0:  # a rest would be another copy of all loops, and one thread's work
         return columns // blocks
     return multiple(-(-columns // blocks), lanes)

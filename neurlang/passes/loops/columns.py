@@ -40,17 +40,17 @@ from neurlang.passes.loops import choose
 from neurlang.passes.loops.trees import compensated, finished_sum, literal_of, tree, two_sum
 
 
-def vectorize_columns(body: Sequence[Statement], machine: Machine) -> list[Statement]:
+def vectorize_columns(body: Sequence[Statement], machine: Machine, threads: int) -> list[Statement]:
     """Vectorise the loop around the innermost ones; its iterations lie side by side in lanes."""
     result: list[Statement] = []
     for statement in body:
         if not isinstance(statement, For):
             result.append(statement)
         elif any(isinstance(s, For) and _is_flat(s) for s in statement.body):
-            result.extend(_Columns(statement, machine).statements())
+            result.extend(_Columns(statement, machine, threads).statements())
         else:
             result.append(
-                replace(statement, body=tuple(vectorize_columns(statement.body, machine)))
+                replace(statement, body=tuple(vectorize_columns(statement.body, machine, threads)))
             )
     return result
 
@@ -65,13 +65,13 @@ def _values(loop: For) -> list[Statement]:
 
 
 class _Columns:
-    def __init__(self, loop: For, machine: Machine) -> None:
+    def __init__(self, loop: For, machine: Machine, threads: int) -> None:
         self.loop = loop
         self.machine = machine
         sweeps = [statement for statement in loop.body if isinstance(statement, For)]
         self.lanes = choose.lanes(sweeps, machine)
         self.vectors = choose.column_vectors(sweeps)
-        self.block = choose.column_block(loop.stop, self.lanes, loop.body, machine)
+        self.block = choose.column_block(loop.stop, self.lanes, loop.body, machine, threads)
 
     def statements(self) -> list[Statement]:
         return self._blocks() if self.block else self._tiles()

@@ -37,7 +37,7 @@ from neurlang.passes.loops.products import tile_of
 from neurlang.passes.loops.trees import compensated, finished_sum, literal_of, two_sum
 
 
-def vectorize(kernel: Kernel, machine: Machine) -> Kernel:
+def vectorize(kernel: Kernel, machine: Machine, threads: int) -> Kernel:
     """Turn innermost serial loops into vector loops (or, for columns, the loops around them).
 
     Leaves alone what carries a value from one iteration to the next in any other way than a sum,
@@ -45,7 +45,7 @@ def vectorize(kernel: Kernel, machine: Machine) -> Kernel:
     """
     match kernel.schedule:
         case "columns":
-            return kernel.with_body(vectorize_columns(kernel.body, machine))
+            return kernel.with_body(vectorize_columns(kernel.body, machine, threads))
         case "rows" | "serial" | "running":
             return kernel.with_body(_body(kernel.body, lambda body: choose.lanes(body, machine), 2))
         case "tiles":
