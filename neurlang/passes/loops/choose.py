@@ -271,13 +271,10 @@ def comes_late(nbytes: int, machine: Machine) -> bool:
 
 
 def asks_ahead(elements: int, size: int, nbytes: int, machine: Machine) -> bool:
-    """Whether an operand, of which so many elements are loaded, is worth asking for in advance.
-
-    Cores that follow streams by themselves gain only where one loop reads what no cache holds.
-    """
-    if machine.follows_streams:
-        return nbytes > machine.l3 and elements <= size + size // 4
-    return comes_late(nbytes, machine) and passes_through(elements, size)
+    """Whether an operand, of which so many elements are loaded, is worth asking for in advance:
+    it is read in order, by some loops over each row, and cores do not follow streams themselves."""
+    in_order = elements <= MOST_SWEEPS * size + size // 4
+    return comes_late(nbytes, machine) and in_order and not machine.follows_streams
 
 
 SWEEP = 2048  # bytes of a row that a loop passes over, and not its end alone
@@ -306,11 +303,6 @@ def reads_more_slowly(first: Statement, last: Statement) -> bool:
 def _cost_of_vector(statement: Statement) -> int:
     loops = [one for one in walk([statement]) if isinstance(one, For) and one.kind == "vector"]
     return max((cost(loop.body) for loop in loops), default=0)
-
-
-def passes_through(elements: int, size: int) -> bool:
-    """Whether so many elements loaded are an operand read in order, by some loops over each row."""
-    return elements <= MOST_SWEEPS * size + size // 4
 
 
 def waits_for_memory(body: Sequence[Statement], rows: int = 1) -> bool:
