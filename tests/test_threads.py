@@ -28,7 +28,7 @@ from neurlang.runtime.call import call_program
 # multiply: meets, then stores context[0] * context[1] in context[2 + worker].
 # doze: as `count`, and stays for a millisecond; index 0 sends SIGALRM. `doze_program` runs it 200
 # times, serially or not.
-# note: sleeps, and tells which thread runs an index.
+# note: stores {worker, turn} in row `index` after {arrived, met, turns, unused}, and meets.
 # nothing: costs nothing; `repeat` runs it many times, to measure a call.
 BODIES = """
 declare i32 @neurlang_parallel(ptr, ptr, i64, i64)
@@ -128,11 +128,15 @@ define i32 @doze_program(ptr %arguments) {
 }
 
 define void @note(ptr %context, i64 %index, i64 %worker) {
-  %cell = getelementptr i32, ptr %context, i64 %index
+  %turns = getelementptr i32, ptr %context, i64 2
+  %turn = atomicrmw add ptr %turns, i32 1 seq_cst
+  %notes = getelementptr i32, ptr %context, i64 4
+  %cell = getelementptr [2 x i32], ptr %notes, i64 %index
   %number = trunc i64 %worker to i32
-  %named = add i32 %number, 1
-  store i32 %named, ptr %cell
-  call i32 @usleep(i32 2000)
+  store i32 %number, ptr %cell
+  %second = getelementptr i32, ptr %cell, i64 1
+  store i32 %turn, ptr %second
+  call void @meet(ptr %context, i64 %index, i64 %worker)
   ret void
 }
 
@@ -221,19 +225,25 @@ def test_every_index_runs_once(threads, limit):
 
 
 @threaded
-def test_threads_have_ranges_of_their_own():
-    """The caller begins at the first index, a worker in the middle, and both find more when theirs
-    is used up. A machine that is busy may let one of them come too late."""
-
-    def as_they_should() -> bool:
-        cells = np.zeros(20, np.int32)
-        run("note", cells, 20, 2)
-        assert (cells > 0).all()
-        return bool((cells[:9] == 1).all() and (cells[10:19] == 2).all())
-
-    native.set_threads(2)
-    if not any(as_they_should() for _ in range(50)):
-        pytest.skip("the cores were too busy for two threads to begin together")
+@pytest.mark.parametrize("hired", [2, 3, 6])
+def test_threads_have_ranges_of_their_own(hired):
+    """The caller begins with the first index, a worker with the middle one, whatever number of
+    workers there was before; each takes its own range in order before it takes from the other's.
+    """
+    for _ in range(20):
+        native.set_threads(hired)
+        assert counts_are_right(64, hired)
+        native.set_threads(2)
+        context = np.zeros(4 + 2 * 6, np.int32)
+        run("note", context, 6, 2)  # so few that the call does not wait with waking workers
+        workers, turns = context[4:].reshape(6, 2).T
+        orders = [np.flatnonzero(workers == worker) for worker in (0, 1)]
+        orders = [order[np.argsort(turns[order])].tolist() for order in orders]
+        assert sorted(orders[0] + orders[1]) == list(range(6))
+        for order, own in zip(orders, (range(3), range(3, 6))):
+            first = [index for index in order if index in own]
+            assert order[: len(first)] == first == sorted(first)
+            assert order[:1] == [own[0]]
 
 
 def test_a_negative_count_runs_nothing():

@@ -19,12 +19,38 @@ stay:
   ret i1 false
 }
 
-; A new thread inherits its maker's rounding and denormal modes: kernels run with the defaults.
-; A worker leaves only after it has helped: perhaps it alone was woken. %place says which range of a
-; call is its own.
-define internal ptr @worker(ptr %place) nounwind {
+; Join call %epoch: the number that its bodies are told, or 0 where as many as may have joined.
+define internal i64 @enlist(i32 %epoch) nounwind {
 entry:
-  %own = ptrtoint ptr %place to i64
+  br label %look
+look:
+  %joined = load atomic i64, ptr $joined acquire, align 8
+  %upper = lshr i64 %joined, 32
+  %current = trunc i64 %upper to i32
+  %same_call = icmp eq i32 %current, %epoch
+  %before = and i64 %joined, 4294967295
+  %number = add i64 %before, 1
+  %limit = load atomic i64, ptr $limit monotonic, align 8
+  %room = icmp ult i64 %number, %limit
+  %allowed = and i1 %same_call, %room
+  br i1 %allowed, label %join, label %refused
+join:
+  %more = add i64 %joined, 1
+  %swap = cmpxchg ptr $joined, i64 %joined, i64 %more acq_rel monotonic
+  %mine = extractvalue { i64, i1 } %swap, 1
+  br i1 %mine, label %success, label %look
+success:
+  ret i64 %number
+refused:
+  ret i64 0
+}
+
+; A new thread inherits its maker's rounding and denormal modes: kernels run with the defaults.
+; A worker leaves only after it has helped: perhaps it alone was woken. Its argument is its place
+; among the workers, which says what range of a call is its own.
+define internal ptr @worker(ptr %argument) nounwind {
+entry:
+  %place = ptrtoint ptr %argument to i64
   call void @llvm.reset.fpenv()
   br label %idle
 idle:
@@ -35,14 +61,11 @@ idle:
   %late = call i1 @all_claimed(i32 %epoch)
   br i1 %late, label %rest, label %join
 join:
-  %before = atomicrmw add ptr $joined, i32 1 monotonic
-  %number = add i32 %before, 1
-  %worker = zext i32 %number to i64
-  %limit = load atomic i64, ptr $limit monotonic, align 8
-  %allowed = icmp ult i64 %worker, %limit
-  br i1 %allowed, label %work, label %rest
+  %worker = call i64 @enlist(i32 %epoch)
+  %refused = icmp eq i64 %worker, 0
+  br i1 %refused, label %rest, label %work
 work:
-  %ran = call i32 @work(i32 %epoch, i64 %own, i64 %worker)
+  %ran = call i32 @work(i32 %epoch, i64 %place, i64 %worker)
   %useless = icmp eq i32 %ran, 0
   br i1 %useless, label %rest, label %report
 report:
@@ -88,8 +111,7 @@ next:
   br i1 %missing, label %make, label %done
 make:
   %counted = atomicrmw add ptr $workers, i32 1 monotonic
-  %number = add i32 %counted, 1
-  %place = inttoptr i32 %number to ptr
+  %place = inttoptr i32 %counted to ptr
   %error = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr %place)
   %made = icmp eq i32 %error, 0
   br i1 %made, label %detach, label %refused

@@ -61,13 +61,8 @@ done:
 _WORKING = """
 @neurlang_pool = global [$size x i8] zeroinitializer, align 64
 
-; Claim an index of range %number for call %epoch: the index plus 1, or 0 if none is left. The
-; call's caller changes nothing that is read about it before the claimed index is finished.
-define internal i64 @claim_in_range(i32 %epoch, i64 %number) nounwind {
-entry:
-  %range = getelementptr [$range_size x i8], ptr $range, i64 %number
-  br label %look
-look:
+; The ticket of a range if it has indices of call %epoch that nobody has claimed, else 0.
+define internal i64 @unclaimed(ptr %range, i32 %epoch) nounwind {
   %ticket = load atomic i64, ptr %range acquire, align 8
   %left = and i64 %ticket, 4294967295
   %upper = lshr i64 %ticket, 32
@@ -75,7 +70,20 @@ look:
   %same_call = icmp eq i32 %current, %epoch
   %any_left = icmp ne i64 %left, 0
   %claimable = and i1 %same_call, %any_left
-  br i1 %claimable, label %claim, label %none
+  %result = select i1 %claimable, i64 %ticket, i64 0
+  ret i64 %result
+}
+
+; Claim an index of range %number for call %epoch: the index plus 1, or 0 if none is left. The
+; call's caller changes nothing that is read about it before the claimed index is finished.
+define internal i64 @claim_in_range(i32 %epoch, i64 %number) nounwind {
+entry:
+  %range = getelementptr [$range_size x i8], ptr $range, i64 %number
+  br label %look
+look:
+  %ticket = call i64 @unclaimed(ptr %range, i32 %epoch)
+  %any = icmp ne i64 %ticket, 0
+  br i1 %any, label %claim, label %none
 claim:
   %fewer = sub i64 %ticket, 1
   %swap = cmpxchg ptr %range, i64 %ticket, i64 %fewer acq_rel monotonic
@@ -84,6 +92,7 @@ claim:
 success:
   %end_place = getelementptr i8, ptr %range, i64 $range_end
   %end = load atomic i64, ptr %end_place monotonic, align 8
+  %left = and i64 %ticket, 4294967295
   %index = sub i64 %end, %left
   %claimed = add i64 %index, 1
   ret i64 %claimed
@@ -91,12 +100,9 @@ none:
   ret i64 0
 }
 
-; Claim an index of call %epoch: of the range that is this thread's own in every call, so that it
-; finds in its caches what it left there, or of the next one that has any.
-define internal i64 @claim(i32 %epoch, i64 %own) nounwind {
+; Claim an index of call %epoch: of range %first, or of the next one of %ranges that has any.
+define internal i64 @claim(i32 %epoch, i64 %first, i64 %ranges) nounwind {
 entry:
-  %ranges = load atomic i64, ptr $ranges monotonic, align 8
-  %first = urem i64 %own, %ranges
   br label %look
 look:
   %number = phi i64 [ %first, %entry ], [ %next, %further ]
@@ -121,14 +127,9 @@ entry:
 look:
   %number = phi i64 [ 0, %entry ], [ %next, %further ]
   %range = getelementptr [$range_size x i8], ptr $range, i64 %number
-  %ticket = load atomic i64, ptr %range acquire, align 8
-  %left = and i64 %ticket, 4294967295
-  %upper = lshr i64 %ticket, 32
-  %current = trunc i64 %upper to i32
-  %same_call = icmp eq i32 %current, %epoch
-  %any_left = icmp ne i64 %left, 0
-  %claimable = and i1 %same_call, %any_left
-  br i1 %claimable, label %some, label %further
+  %ticket = call i64 @unclaimed(ptr %range, i32 %epoch)
+  %any = icmp ne i64 %ticket, 0
+  br i1 %any, label %some, label %further
 further:
   %next = add i64 %number, 1
   %more = icmp ult i64 %next, %ranges
@@ -147,13 +148,18 @@ define internal void @run(i64 %claimed, i64 %worker) nounwind {
   ret void
 }
 
-; A worker's part of call %epoch: how many indices it ran.
-define internal i32 @work(i32 %epoch, i64 %own, i64 %worker) nounwind {
+; A worker's part of call %epoch: how many indices it ran. The range that it begins with is not
+; the caller's, and is its own in every call, so that it finds in its caches what it left there.
+define internal i32 @work(i32 %epoch, i64 %place, i64 %worker) nounwind {
 entry:
+  %ranges = load atomic i64, ptr $ranges monotonic, align 8
+  %others = sub i64 %ranges, 1
+  %turn = urem i64 %place, %others
+  %own = add i64 %turn, 1
   br label %look
 look:
   %ran = phi i32 [ 0, %entry ], [ %ran_more, %run ]
-  %claimed = call i64 @claim(i32 %epoch, i64 %own)
+  %claimed = call i64 @claim(i32 %epoch, i64 %own, i64 %ranges)
   %none = icmp eq i64 %claimed, 0
   br i1 %none, label %done, label %run
 run:
@@ -174,7 +180,6 @@ entry:
   store atomic ptr %context, ptr $context monotonic, align 8
   store atomic i64 %count, ptr $count monotonic, align 8
   store atomic i64 %limit, ptr $limit monotonic, align 8
-  store atomic i32 0, ptr $joined monotonic, align 4
   store atomic i32 0, ptr $finished monotonic, align 4
   %core = $core
   store atomic i32 %core, ptr $home monotonic, align 4
@@ -182,6 +187,7 @@ entry:
   %epoch = add i32 %last, 1
   %call = zext i32 %epoch to i64
   %upper = shl i64 %call, 32
+  store atomic i64 %upper, ptr $joined release, align 8
   %fewer = call i64 @llvm.smin.i64(i64 %count, i64 %limit)
   %ranges = call i64 @llvm.smin.i64(i64 %fewer, i64 $most_ranges)
   store atomic i64 %ranges, ptr $ranges monotonic, align 8
@@ -313,6 +319,7 @@ entry:
   call void @expect_signals()
   %begin = call i64 @nanoseconds()
   %late = add i64 %begin, $late
+  %ranges = load atomic i64, ptr $ranges monotonic, align 8
   %doubts = call i1 @doubts()
   br i1 %doubts, label %look, label %wake_now
 wake_now:
@@ -321,7 +328,7 @@ wake_now:
 look:
   %ran = phi i32 [ 0, %entry ], [ 0, %wake_now ], [ %ran_more, %go_on ]
   %woke = phi i1 [ false, %entry ], [ true, %wake_now ], [ %woke_now, %go_on ]
-  %claimed = call i64 @claim(i32 %epoch, i64 0)
+  %claimed = call i64 @claim(i32 %epoch, i64 0, i64 %ranges)
   %none = icmp eq i64 %claimed, 0
   br i1 %none, label %done, label %run
 run:

@@ -36,16 +36,17 @@ class PoolState(ctypes.Structure):
     """
 
     _fields_ = [
-        # the running call; `home` is the core that its caller runs on
+        # the running call; `home` is the core that its caller runs on; `joined` has its number in
+        # the upper half, so that a worker who comes late takes no place in the next one
         ("epoch", _Word),
-        ("joined", _Word),
+        ("home", _Word),
+        ("joined", ctypes.c_uint64),
         ("body", _Pointer),
         ("context", _Pointer),
         ("count", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
         ("ranges", ctypes.c_uint64),
-        ("home", _Word),
-        ("_call_padding", ctypes.c_char * (_LINE - 52)),
+        ("_call_padding", ctypes.c_char * (_LINE - 56)),
         ("range", Range * MOST_RANGES),
         # indices that workers have finished; whether the caller sleeps until there are more
         ("finished", _Word),
