@@ -109,6 +109,7 @@ def fit(task: Fit, grid: int = GRID) -> tuple[list[float], float]:
 
 LN2 = mpmath.log(2)
 HALF_LN2 = LN2 / 2 * mpf("1.0001")
+SHIFT = mpf("0.0589")  # the middle of the remainders of expm1, sinh and cosh
 NEAR_ZERO = mpf(10) ** -12
 FAR = (mpf("27.3") - 4) / (mpf("27.3") + 4)
 
@@ -192,6 +193,11 @@ def exp_weight(r: mpf) -> mpf:
     return r**2 / mpmath.exp(r)
 
 
+def expm1_weight(r: mpf) -> mpf:
+    """The relative weight of tail_of_exp in e^r - 1."""
+    return r**2 / abs(mpmath.expm1(r))
+
+
 def exp2_weight(r: mpf) -> mpf:
     """The relative weight of tail_of_exp2."""
     return r**2 / mpf(2) ** r
@@ -199,7 +205,7 @@ def exp2_weight(r: mpf) -> mpf:
 
 def tasks() -> dict[str, dict[str, Fit]]:
     """Every table, by name and precision."""
-    span = (-HALF_LN2, HALF_LN2)
+    span, shifted = (-HALF_LN2, HALF_LN2), (SHIFT - HALF_LN2, SHIFT + HALF_LN2)
     return {
         "EXP_TAIL": {
             "float": Fit(tail_of_exp, *span, 5, exp_weight, "float", 3, 0.01),
@@ -210,16 +216,16 @@ def tasks() -> dict[str, dict[str, Fit]]:
             "double": Fit(tail_of_exp2, -0.5, 0.5, 11, exp2_weight, "double", 3, 0.01),
         },
         "COSH_TAIL": {
-            "float": Fit(tail_of_cosh, NEAR_ZERO, HALF_LN2**2, 3, square, "float", 1),
-            "double": Fit(tail_of_cosh, NEAR_ZERO, HALF_LN2**2, 6, square, "double", 1),
+            "float": Fit(tail_of_cosh, NEAR_ZERO, shifted[1] ** 2, 3, square, "float", 1),
+            "double": Fit(tail_of_cosh, NEAR_ZERO, shifted[1] ** 2, 6, square, "double", 1),
         },
         "SINH_TAIL": {
-            "float": Fit(tail_of_sinh, NEAR_ZERO, HALF_LN2**2, 3, square, "float", 1),
-            "double": Fit(tail_of_sinh, NEAR_ZERO, HALF_LN2**2, 6, square, "double", 1),
+            "float": Fit(tail_of_sinh, NEAR_ZERO, shifted[1] ** 2, 3, square, "float", 1),
+            "double": Fit(tail_of_sinh, NEAR_ZERO, shifted[1] ** 2, 6, square, "double", 1),
         },
         "EXPM1_TAIL": {
-            "float": Fit(tail_of_exp, *span, 5, exp_weight, "float", 3, 0.01),
-            "double": Fit(tail_of_exp, *span, 12, exp_weight, "double", 3, 0.01),
+            "float": Fit(tail_of_exp, *span, 5, expm1_weight, "float", 3, 0.01),
+            "double": Fit(tail_of_exp, -HALF_LN2, shifted[1], 12, exp_weight, "double", 3, 0.01),
         },
         "ERF_TAIL": {
             "double": Fit(tail_of_erf, NEAR_ZERO, 0.9, 18, erf_weight, "double"),

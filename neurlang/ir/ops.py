@@ -157,7 +157,7 @@ MAPS = (
     _unary("acos", np.arccos, "f", "inverse cosine", 20),
     _unary("atan", np.arctan, "f", "inverse tangent", 20),
     _unary("sinh", np.sinh, "f", "hyperbolic sine", 24),
-    _unary("cosh", np.cosh, "f", "hyperbolic cosine", 24),
+    _unary("cosh", np.cosh, "f", "hyperbolic cosine", 20),
     _unary("tanh", np.tanh, "f", "hyperbolic tangent", 20),
     _unary("asinh", np.arcsinh, "f", "inverse hyperbolic sine", 28),
     _unary("acosh", np.arccosh, "f", "inverse hyperbolic cosine", 28),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from neurlang.codegen.writer import Value, Writer
+from neurlang.codegen.writer import BITS, Value, Writer, vector_type
 
 INFINITY = float("inf")
 NAN = float("nan")
@@ -159,6 +159,18 @@ def power_from_bits(writer: Writer, biased: Value) -> Value:
     """2^n as a float from an integer whose low bits hold n + EXPONENT_BIAS."""
     width = 23 if biased.scalar == "i32" else 52
     return writer.bits_float(writer.shl(biased, writer.constant(width, biased)))
+
+
+def power_difference(writer: Writer, biased: int, power: Value) -> Value:
+    """2^(biased - EXPONENT_BIAS) / power for a power of two that is normal; 0 if the result is not.
+
+    Exponents are in the upper 16 bits of a number, the rest of which is 0 here.
+    """
+    words = vector_type("i16", power.lanes * (BITS[power.scalar] // 16))
+    field = writer.integer_constant(biased << MANTISSA_BITS[power.scalar], power)
+    parts = [writer.pure(f"bitcast {bits} to {words}", words) for bits in (field, power)]
+    difference = writer.intrinsic("usub.sat", *parts)
+    return writer.pure(f"bitcast {difference} to {power.type}", power.type)
 
 
 def scale_by_power(writer: Writer, x: Value, biased: Value) -> Value:

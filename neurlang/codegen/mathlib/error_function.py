@@ -9,6 +9,7 @@ from neurlang.codegen.mathlib.coefficients import (
     ERFC,
     ERFC_RATE,
     EXP2_SHORT,
+    EXP_TAIL,
     EXPM1_TAIL,
 )
 from neurlang.codegen.mathlib.common import (
@@ -32,7 +33,7 @@ from neurlang.codegen.mathlib.exponential import (
     LN2_HIGH,
     LN2_LOW,
     nearest_multiple,
-    reduce_exp_pair,
+    reduce_exp_parts,
 )
 from neurlang.codegen.mathlib.lanes import look_up, scale
 from neurlang.codegen.mathlib.pieces import evaluate_piece, odd_function
@@ -107,7 +108,7 @@ def erfc_of_float(writer: Writer, y: Value) -> Value:
     r = writer.fma(n, writer.constant(-LN2_HIGH["float"], y), square.high)
     low = writer.fma(n, writer.constant(-LN2_LOW["float"], y), square.low)
     near = writer.fadd(r, low)
-    tail = polynomial(writer, near, EXPM1_TAIL["float"])
+    tail = polynomial(writer, near, EXP_TAIL["float"])
     v = writer.fma(writer.fmul(near, near), tail, low)
     product = two_product(writer, a, r)
     sum = fast_two_sum(writer, a, product.high)
@@ -128,12 +129,12 @@ def erfc_of_double(writer: Writer, y: Value) -> Value:
     g = Pair(g.high, writer.fadd(g.low, writer.constant(SCALED_ERFC[1], y)))
     factor = divide_pairs(writer, g, two_sum(writer, one, writer.fmul(two, y)))
     square = two_product(writer, y, writer.fneg(y))
-    r, _, n = reduce_exp_pair(writer, square.high, 2 * EXPONENT_BIAS["double"])
-    low = writer.fadd(r.low, square.low)
-    tail = polynomial(writer, r.high, EXPM1_TAIL["double"])
-    exp = fast_two_sum(writer, one, r.high)
+    r, low, _, n = reduce_exp_parts(writer, square.high, 2 * EXPONENT_BIAS["double"])
+    low = writer.fadd(low, square.low)
+    tail = polynomial(writer, r, EXPM1_TAIL["double"])
+    exp = fast_two_sum(writer, one, r)
     # e^(r + low) = e^r + low e^r and e^r = 1 + r + r^2 q(r)
-    rest = writer.fma(writer.fmul(r.high, r.high), tail, exp.low)
+    rest = writer.fma(writer.fmul(r, r), tail, exp.low)
     rest = writer.fma(low, writer.fadd(exp.high, rest), rest)
     exp = fast_two_sum(writer, exp.high, rest)
     result = multiply_pairs(writer, exp, factor)
