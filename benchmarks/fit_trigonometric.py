@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 
 import mpmath  # type: ignore[import-untyped]  # it comes without types
-from fit_coefficients import Fit, fit
+from fit_coefficients import GRID, Fit, alternating_extrema, fit
 from mpmath import mpf
 
 QUARTER_TURN = mpmath.pi / 2
@@ -69,20 +69,62 @@ def weight_of_cosine(s: mpf) -> mpf:
     return s**2 / mpmath.cos(mpmath.sqrt(s))
 
 
-# Of the best approximation with a numerator x (a + b s), from an exchange with both unknown.
-TANGENT_DENOMINATOR = (1.0, -0.4291358882773221, 0.009716897273015737)
+def fit_quotient(
+    target: Callable[[mpf], mpf],
+    weight: Callable[[mpf], mpf],
+    bounds: tuple[mpf, mpf],
+    degrees: tuple[int, int],
+) -> tuple[list[float], list[float]]:
+    """Numerator and denominator, lowest coefficients first, whose weighted error equioscillates.
+
+    The denominator begins with 1. An exchange in which the error, which the denominator multiplies,
+    has the denominator of the step before it.
+    """
+    middle, radius = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
+    points = [middle - radius * mpmath.cospi(mpf(2 * i + 1) / (2 * GRID)) for i in range(GRID)]
+    values, weights = [target(x) for x in points], [weight(x) for x in points]
+    top, bottom = degrees
+    wanted = top + bottom + 2
+    picks = [round(i * (GRID - 1) / (wanted - 1)) for i in range(wanted)]
+    numerator, denominator = [mpf(0)], [mpf(1)]
+    for _ in range(40):
+        rows = []
+        for sign, i in enumerate(picks):
+            x, y = points[i], values[i]
+            row = [x**power for power in range(top + 1)]
+            row += [-y * x**power for power in range(1, bottom + 1)]
+            rows.append([*row, (-1) ** sign * evaluate(denominator, x) / weights[i]])
+        right = mpmath.matrix([values[i] for i in picks])
+        solution = list(mpmath.lu_solve(mpmath.matrix(rows), right))
+        numerator, denominator = solution[: top + 1], [mpf(1), *solution[top + 1 : -1]]
+        errors = [
+            w * (y - evaluate(numerator, x) / evaluate(denominator, x))
+            for x, y, w in zip(points, values, weights)
+        ]
+        extrema = alternating_extrema(errors, wanted)
+        if extrema == picks or len(extrema) < wanted:
+            break
+        picks = extrema
+    return [float(c) for c in numerator], [float(c) for c in denominator]
 
 
-def tangent_numerator(s: mpf) -> mpf:
-    """tan(x) / x times TANGENT_DENOMINATOR, with s = x^2."""
+def evaluate(coefficients: list[mpf], x: mpf) -> mpf:
+    """The polynomial, lowest coefficient first."""
+    return sum(c * x**power for power, c in enumerate(coefficients))
+
+
+def tangent_quotient(s: mpf) -> mpf:
+    """tan(x) / x with s = x^2."""
     x = mpmath.sqrt(s)
-    a, b, c = TANGENT_DENOMINATOR
-    return mpmath.tan(x) / x * (a + b * s + c * s * s)
+    return mpmath.tan(x) / x
 
 
-def weight_of_tangent(s: mpf) -> mpf:
-    """The relative weight of tangent_numerator."""
-    return 1 / tangent_numerator(s)
+def tangents() -> dict[str, tuple[list[float], list[float]]]:
+    """The quotients of polynomials: tan(x) / x for floats, its cubic tail for doubles."""
+    bounds = (NEAR_ZERO, EIGHTH_TURN_SQUARE)
+    tail, weight = cubic_tail(mpmath.tan), cubic_weight(mpmath.tan)
+    short = fit_quotient(tangent_quotient, lambda s: 1 / tangent_quotient(s), bounds, (1, 2))
+    return {"TAN_SHORT": short, "TAN": fit_quotient(tail, weight, bounds, (3, 3))}
 
 
 def tasks() -> dict[str, Fit]:
@@ -97,7 +139,6 @@ def tasks() -> dict[str, Fit]:
         ),
         "SIN": Fit(tail_of_sine, *eighth, 6, cubic_weight(mpmath.sin), "double", 2),
         "COS": Fit(tail_of_cosine, *eighth, 6, weight_of_cosine, "double", 2),
-        "TAN_NUMERATOR": Fit(tangent_numerator, *eighth, 2, weight_of_tangent),
         "ASIN_SHORT": Fit(asin_tail, NEAR_ZERO, 0.25, 5, asin_weight, "float", 3),
         "ASIN": Fit(asin_tail, NEAR_ZERO, 0.25, 12, asin_weight, "double", 6),
         "ATAN": Fit(atan_tail, NEAR_ZERO, 0.25, 12, atan_weight, "double", 2),
@@ -139,7 +180,9 @@ def main(names: list[str]) -> None:
             # Up to 4 times a quarter of the first part is a float.
             print_table("PI_FLOAT", "float", in_parts(+mpmath.pi, (22, 24)))
             print_table("PI_SPLIT", "float", in_parts(+mpmath.pi, (53, 32, 53)))
-        print_table("TAN_DENOMINATOR", "float", [repr(c) for c in TANGENT_DENOMINATOR])
+        for name, rows in tangents().items():
+            for part, row in zip(("NUMERATOR", "DENOMINATOR"), rows):
+                print_table(f"{name}_{part}", "float", [repr(c) for c in row])
         print(f"\nFRACTION_BITS = {FRACTION_BITS}")
         print_table(
             "TURN_WORDS",

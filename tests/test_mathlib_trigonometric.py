@@ -294,6 +294,8 @@ def test_constants_are_reproducible() -> None:
         patch.syspath_prepend(str(benchmarks))
         script = runpy.run_path(str(benchmarks / "fit_trigonometric.py"))
     assert tuple(script["turn_words"]()) == coefficients.TURN_WORDS
-    for name in ("SIN_SHORT", "TAN_NUMERATOR"):
-        fitted, _ = script["fit"](script["tasks"]()[name])
-        assert tuple(fitted) == getattr(coefficients, name)
+    fitted, _ = script["fit"](script["tasks"]()["SIN_SHORT"])
+    assert tuple(fitted) == coefficients.SIN_SHORT
+    for name, rows in script["tangents"]().items():
+        for part, row in zip(("NUMERATOR", "DENOMINATOR"), rows):
+            assert tuple(row) == getattr(coefficients, f"{name}_{part}")

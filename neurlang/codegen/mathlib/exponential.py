@@ -45,8 +45,8 @@ EXP_RANGE = {"float": (-105.0, 90.0), "double": (-746.0, 711.0)}
 EXP2_RANGE = {"float": (-151.0, 129.0), "double": (-1076.0, 1025.0)}
 EXPM1_RANGE = {"float": (-20.0, 89.0), "double": (-40.0, 710.0)}
 COSH_HIGHEST = {"float": 89.6, "double": 710.7}
-# The middle of the remainders of cosh and sinh, which are from log(3/4) to log(3/2), and of those of
-# expm1: x - log(2) is rounded, which costs an ULP below log(3/2); not where log(2) nearly is a float.
+# The middle of the remainders of cosh and sinh, which are from log(3/4) to log(3/2), and of those
+# of expm1: below log(3/2), the rounding of x - log(2) would show, unless log(2) nearly is a float.
 COSH_SHIFT = 0.0589
 EXPM1_SHIFT = {"float": 0.0, "double": COSH_SHIFT}
 # |x| from which the tanh of floats rounds to 1, and, with room for errors, that of doubles.
