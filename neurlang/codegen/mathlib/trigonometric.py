@@ -165,7 +165,8 @@ def quotient_of_pairs(writer: Writer, top: Pair, bottom: Pair) -> Value:
     reciprocal = writer.fdiv(one, divisor)
     quotient = writer.fmul(top.high, reciprocal)
     surplus = writer.fma(quotient, bottom.high, writer.fneg(top.high))
-    surplus = writer.fsub(writer.fma(quotient, bottom.low, surplus), top.low)
+    rest = writer.fma(quotient, bottom.low, writer.fneg(top.low))
+    surplus = writer.fadd(surplus, rest)
     return writer.fma(writer.fneg(surplus), reciprocal, quotient)
 
 
