@@ -204,16 +204,16 @@ def power_third(count: int, scalar: str) -> Fit:
 
 
 def cube_root_rows(cells: int, scalar: str) -> Rows:
-    """1 / m roughly, and its inverse's cube root, for m from 1 to 8, `cells` in each octave."""
+    """1 / m roughly, and its inverse's cube root, for m from 1/2 to 4, `cells` in each octave."""
     columns = []
-    for octave in (1, 2, 4):
+    for octave in (0.5, 1, 2):
         for i in range(cells):
             middle = octave * (1 + (i + 0.5) / cells)
             columns.append(
                 nearly_float(lambda c: mpmath.cbrt(1 / c), 1 / middle, 0.004 / middle, scalar)
             )
-    # The exponent of 1 is biased to a number whose lowest bits are 11.
-    columns = columns[cells:] + [(1.0, 1.0)] * cells + columns[:cells]
+    # The exponent of 1/2 is biased to a number whose lowest bits are 10.
+    columns = columns[2 * cells :] + [(1.0, 1.0)] * cells + columns[: 2 * cells]
     return [list(row) for row in zip(*columns)]
 
 

@@ -97,15 +97,22 @@ def exponent(writer: Writer, x: Value) -> Value:
     if fills_registers(writer, x):
         return masked(writer, "getexp", x)
     normal, shift = scaled_up(writer, x)
-    width, bias = MANTISSA_BITS[x.scalar], EXPONENT_BIAS[x.scalar]
-    field = writer.lshr(writer.float_bits(normal), writer.integer_constant(width, x))
-    # The field in the low bits of the float 2^width makes it 2^width + field.
-    power = writer.integer_constant((bias + width) << width, x)
-    number = writer.bits_float(writer.or_(field, power))
-    e = writer.fsub(writer.fsub(number, writer.constant(2.0**width + bias, x)), shift)
+    e = writer.fsub(exponent_of_normal(writer, normal), shift)
     finite = writer.fcmp("olt", normal, writer.constant(INFINITY, x))
     e = writer.select(finite, e, normal)
     return replace_where(writer, writer.fcmp("oeq", x, writer.constant(0.0, x)), -INFINITY, e)
+
+
+def exponent_of_normal(writer: Writer, x: Value) -> Value:
+    """As `exponent`, for x in the normal range."""
+    if fills_registers(writer, x):
+        return masked(writer, "getexp", x)
+    width, bias = MANTISSA_BITS[x.scalar], EXPONENT_BIAS[x.scalar]
+    field = writer.lshr(writer.float_bits(x), writer.integer_constant(width, x))
+    # The field in the low bits of the float 2^width makes it 2^width + field.
+    power = writer.integer_constant((bias + width) << width, x)
+    number = writer.bits_float(writer.or_(field, power))
+    return writer.fsub(number, writer.constant(2.0**width + bias, x))
 
 
 def scale(writer: Writer, x: Value, n: Value, biased: Value | None = None) -> Value:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from neurlang.codegen.mathlib.common import (
     INFINITY,
+    MANTISSA_BITS,
     NAN,
+    SMALLEST_NORMAL,
     fast_two_sum,
     polynomial,
     replace_rare,
@@ -16,7 +18,7 @@ from neurlang.codegen.mathlib.common import (
     two_product,
 )
 from neurlang.codegen.mathlib.lanes import (
-    exponent,
+    exponent_of_normal,
     index_bits,
     is_not_finite,
     is_special,
@@ -154,6 +156,8 @@ def emit_pow(writer: Writer, x: Value, y: Value) -> Value:
     return replace_rare(writer, rare, [power], lambda: [special_power(writer, x, y, power, n)])[0]
 
 
+# By the cube of this, a subnormal number becomes a normal one.
+SUBNORMAL_ROOT_SCALE = {"float": 2.0**8, "double": 2.0**18}
 # Rows by cell, the polynomial p, and the bits of m that choose a cell.
 CBRT = {
     "float": (CBRT_CELLS, CBRT_TAIL, 3),
@@ -162,21 +166,31 @@ CBRT = {
 
 
 def cube_root(writer: Writer, y: Value) -> Value:
-    """The root of a positive y = 8^k m with 1 <= m < 8, by cells of m.
+    """The root of a positive normal y = 8^k m with 1/2 <= m < 4, by cells of m.
 
     With r = c m - 1 it is 2^k (a + a r p(r)), a being the cube root of 1 / c, nearly exact, after
     Gal and Bachelis, An accurate elementary mathematical library, 1991.
     """
     (cells, roots), tail, bits = CBRT[y.scalar]
-    # A third of an integer is far enough from the next integer for its rounding not to matter.
-    tenth = writer.constant(0.1, y)
-    k = writer.floor(writer.fma(exponent(writer, y), writer.constant(1 / 3, y), tenth))
-    m = scale(writer, y, writer.fmul(k, writer.constant(-3.0, y)))
+    shift = writer.constant(rounding_shift(y.scalar), y)
+    # No third of an integer is near the middle between two, where its rounding would matter.
+    k = writer.fma(exponent_of_normal(writer, y), writer.constant(1 / 3, y), shift)
+    width = writer.integer_constant(MANTISSA_BITS[y.scalar], y)
+    field = writer.shl(writer.float_bits(k), width)
+    thrice = writer.add(writer.add(field, field), field)
+    m = writer.bits_float(writer.sub(writer.float_bits(y), thrice))
     index = index_bits(writer, m, bits)
     r = writer.fma(m, look_up(writer, cells, index, y.scalar), writer.constant(-1.0, y))
     root = look_up(writer, roots, index, y.scalar)
     root = writer.fma(writer.fmul(root, r), polynomial(writer, r, tail, 0), root)
-    return scale(writer, root, k)
+    return writer.bits_float(writer.add(writer.float_bits(root), field))
+
+
+def cube_root_of_subnormal(writer: Writer, y: Value) -> Value:
+    """As `cube_root`, for a positive subnormal y."""
+    scale = SUBNORMAL_ROOT_SCALE[y.scalar]
+    root = cube_root(writer, writer.fmul(y, writer.constant(scale**3, y)))
+    return writer.fmul(root, writer.constant(1 / scale, y))
 
 
 def emit_cbrt(writer: Writer, x: Value) -> Value:
@@ -185,8 +199,18 @@ def emit_cbrt(writer: Writer, x: Value) -> Value:
     Largest error measured: float 0.88 ULP, double 0.82 ULP.
     """
     size = writer.fabs(x)
-    root = writer.select(is_special(writer, x), size, cube_root(writer, size))
-    return writer.copysign(root, x)
+    bits, least = (
+        writer.float_bits(a) for a in (size, writer.constant(SMALLEST_NORMAL[x.scalar], x))
+    )
+    one = writer.constant(1, bits)
+    subnormal = writer.icmp("ult", writer.sub(bits, one), writer.sub(least, one))
+    (root,) = replace_rare(
+        writer,
+        subnormal,
+        [cube_root(writer, size)],
+        lambda: [cube_root_of_subnormal(writer, size)],
+    )
+    return writer.copysign(writer.select(is_special(writer, x), size, root), x)
 
 
 POWER: dict[str, Callable[..., Value]] = {"pow": emit_pow, "cbrt": emit_cbrt}
