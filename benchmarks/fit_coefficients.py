@@ -111,6 +111,7 @@ LN2 = mpmath.log(2)
 HALF_LN2 = LN2 / 2 * mpf("1.0001")
 SHIFT = mpf("0.0589")  # the middle of the remainders of expm1, sinh and cosh
 NEAR_ZERO = mpf(10) ** -12
+FIRST = (mpf("0.6") - 4) / (mpf("0.6") + 4)
 FAR = (mpf("27.3") - 4) / (mpf("27.3") + 4)
 
 
@@ -234,7 +235,10 @@ def tasks() -> dict[str, dict[str, Fit]]:
             "double": Fit(rate_of_erfc, 0.945, 6, 18, weight_of_rate, "double"),
         },
         "ERFC": {
-            "double": Fit(tail_of_scaled_erfc, -1, FAR, 23, magnitude, "double", 0, 0.01),
+            "double": Fit(tail_of_scaled_erfc, FIRST, FAR, 21, magnitude, "double", 0, 0.01),
+        },
+        "ERFC_NEAR": {
+            "double": Fit(tail_of_erf, NEAR_ZERO, 0.361, 11, erf_weight, "double"),
         },
         "EXP2_SHORT": {
             "double": Fit(lambda r: mpf(2) ** -r, -0.5, 0.5, 12, one, "double"),

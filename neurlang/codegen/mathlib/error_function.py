@@ -7,6 +7,7 @@ from collections.abc import Callable
 from neurlang.codegen.mathlib.coefficients import (
     ERF_TAIL,
     ERFC,
+    ERFC_NEAR,
     ERFC_RATE,
     EXP2_SHORT,
     EXP_TAIL,
@@ -23,6 +24,7 @@ from neurlang.codegen.mathlib.common import (
     polynomial,
     power_from_bits,
     replace_rare,
+    replace_where,
     rounding_shift,
     scale_by_power,
     selected_polynomial,
@@ -43,7 +45,8 @@ from neurlang.codegen.writer import Value, Writer
 # The square of |x| below which erf of doubles is an odd polynomial, and |x| from which it is 1.
 ERF_NEAR = 0.9
 ERF_ONE = {"float": 4.0, "double": 6.0}
-# Beyond these |x|, erfc rounds to 0.
+# Below this |x|, erfc of doubles is 1 less a polynomial; beyond the others, it rounds to 0.
+ERFC_NEAR_ZERO = 0.6
 ERFC_ZERO = {"float": 10.1, "double": 27.3}
 # (1 + 2 x) e^(x^2) erfc(x) at x = 4, in two parts.
 SCALED_ERFC = (float.fromhex("0x1.3ba5916e9fd7fp+0"), float.fromhex("-0x1.aa9c415679e6fp-55"))
@@ -117,54 +120,63 @@ def erfc_of_float(writer: Writer, y: Value) -> Value:
     return scale(writer, writer.fadd(sum.high, rest), n)
 
 
-def erfc_of_double(writer: Writer, y: Value) -> Value:
-    """erfc(y) = e^(-y^2) g(t) / (1 + 2 y) with t = (y - 4) / (y + 4), for 0 <= y <= 27.3.
+def erfc_of_double(writer: Writer, x: Value) -> Value:
+    """Near 0 it is 1 - x - x p(x^2), with 1 - x exact; else erfc(|x|), or 2 - that, as below.
 
-    g is a minimax polynomial; squares, quotient and exponential are double-float.
+    erfc(y) = e^(-y^2) g(t) / (1 + 2 y) with t = (y - 4) / (y + 4), for 0 < y <= 27.3. p and g are
+    minimax polynomials, evaluated as one; squares, quotient and exponential are double-float.
     """
+    size = writer.fabs(x)
+    y = at_most(writer, size, ERFC_ZERO["double"])
+    near = writer.fcmp("olt", size, writer.constant(ERFC_NEAR_ZERO, x))
     one, two, four = (writer.constant(c, y) for c in (1.0, 2.0, 4.0))
     t = writer.fdiv(writer.fsub(y, four), writer.fadd(y, four))
-    product = writer.fmul(t, polynomial(writer, t, ERFC["double"]))
-    g = fast_two_sum(writer, writer.constant(SCALED_ERFC[0], y), product)
+    tail = erfc_polynomial(writer, near, writer.select(near, writer.fmul(x, x), t))
+    g = fast_two_sum(writer, writer.constant(SCALED_ERFC[0], y), writer.fmul(t, tail))
     g = Pair(g.high, writer.fadd(g.low, writer.constant(SCALED_ERFC[1], y)))
     factor = divide_pairs(writer, g, two_sum(writer, one, writer.fmul(two, y)))
     square = two_product(writer, y, writer.fneg(y))
     r, low, _, n = reduce_exp_parts(writer, square.high, 2 * EXPONENT_BIAS["double"])
     low = writer.fadd(low, square.low)
-    tail = polynomial(writer, r, EXPM1_TAIL["double"])
     exp = fast_two_sum(writer, one, r)
     # e^(r + low) = e^r + low e^r and e^r = 1 + r + r^2 q(r)
-    rest = writer.fma(writer.fmul(r, r), tail, exp.low)
+    q = polynomial(writer, r, EXPM1_TAIL["double"])
+    rest = writer.fma(writer.fmul(r, r), q, exp.low)
     rest = writer.fma(low, writer.fadd(exp.high, rest), rest)
     exp = fast_two_sum(writer, exp.high, rest)
     result = multiply_pairs(writer, exp, factor)
-    return scale_by_power(writer, writer.fadd(result.high, result.low), n)
+    far = scale_by_power(writer, writer.fadd(result.high, result.low), n)
+    far = writer.select(writer.fcmp("olt", x, writer.constant(0.0, x)), writer.fsub(two, far), far)
+    sum = fast_two_sum(writer, one, writer.fneg(x))
+    close = writer.fadd(sum.high, writer.fma(writer.fneg(x), tail, sum.low))
+    return writer.select(near, close, far)
 
 
-def erfc_near_zero(writer: Writer, x: Value) -> Value:
-    """1 - x - x p(x^2) for a double |x| < 0.6, with 1 - x exact."""
-    sum = fast_two_sum(writer, writer.constant(1.0, x), writer.fneg(x))
-    p = polynomial(writer, writer.fmul(x, x), ERF_TAIL["double"])
-    return writer.fadd(sum.high, writer.fma(writer.fneg(x), p, sum.low))
+def erfc_polynomial(writer: Writer, near: Value, z: Value) -> Value:
+    """The polynomial ERFC_NEAR of z, or ERFC, which is longer."""
+    shared = len(ERFC_NEAR["double"])
+    first, others = ERFC["double"][:shared], ERFC["double"][shared:]
+    rest = replace_where(writer, near, 0.0, polynomial(writer, z, others))
+    coefficients = [
+        writer.select(near, writer.constant(a, z), writer.constant(b, z))
+        for a, b in zip(ERFC_NEAR["double"], first)
+    ]
+    return evaluate_polynomial(writer, z, [*coefficients, rest])
 
 
 def emit_erfc(writer: Writer, x: Value) -> Value:
-    """erfc(x) = 1 - erf(x): of |x| as `erfc_of_float`, `erfc_of_double`; 2 - erfc(-x) below 0.
+    """erfc(x) = 1 - erf(x): `erfc_of_double`; for floats `erfc_of_float`, 2 - erfc(-x) below 0.
 
     Source for double: Shepherd and Laframboise, Chebyshev approximation of (1 + 2 x) exp(x^2)
     erfc(x), 1981.
     Largest error measured: float 0.98 ULP, double 0.97 ULP.
     """
-    size = writer.fabs(x)
-    y = at_most(writer, size, ERFC_ZERO[x.scalar])
-    result = erfc_of_float(writer, y) if x.scalar == "float" else erfc_of_double(writer, y)
+    if x.scalar == "double":
+        return erfc_of_double(writer, x)
+    result = erfc_of_float(writer, at_most(writer, writer.fabs(x), ERFC_ZERO["float"]))
     reflected = writer.fsub(writer.constant(2.0, x), result)
     negative = writer.fcmp("olt", x, writer.constant(0.0, x))
-    result = writer.select(negative, reflected, result)
-    if x.scalar == "float":
-        return result
-    near = writer.fcmp("olt", size, writer.constant(0.6, x))
-    return writer.select(near, erfc_near_zero(writer, x), result)
+    return writer.select(negative, reflected, result)
 
 
 def lower_tail(writer: Writer, y: Value) -> Value:
