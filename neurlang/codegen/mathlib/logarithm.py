@@ -105,13 +105,14 @@ def sum_of_log(
     if low is not None:
         rest = writer.fadd(low, rest)
         near = writer.fadd(r, low) if loose else r
-    tail = polynomial(writer, near, base.tail)
-    rest = writer.fma(writer.fmul(near, near), tail, rest)
-    if base.unit != ONE:
-        unit = writer.constant(base.unit[0], r)
-        product = two_product(writer, r, unit)
-        rest = writer.fma(r, writer.constant(base.unit[1], r), rest)
-        r, rest = product.high, writer.fadd(rest, product.low)
+    if base.unit == ONE:
+        tail = polynomial(writer, near, base.tail)
+        rest = writer.fma(writer.fmul(near, near), tail, rest)
+    else:
+        tail = polynomial(writer, near, (base.unit[1], *base.tail))
+        product = two_product(writer, r, writer.constant(base.unit[0], r))
+        rest = writer.fadd(writer.fma(near, tail, rest), product.low)
+        r = product.high
     return writer.fadd(high, writer.fadd(r, rest))
 
 
