@@ -60,6 +60,7 @@ STATUS, WORKSPACE, FIRST_BUFFER = 0, 1, 2
 OUT_OF_MEMORY, FIRST_FAILURE = 1, 2  # what a program returns; 0 is success
 RAISED = (1 << 31) - 1  # a library step raised a Python exception
 STOPPED = RAISED - 1  # a signal's handler did, and the exception is the thread's
+CACHE_LINE = 64  # bytes
 MOST_ROUNDS = 1 << 20  # of a loop, as LLVM is told
 
 
@@ -76,7 +77,7 @@ def emit_kernel(module: Module, kernel: Kernel, threads: int) -> Sequence[Stage]
     loops = [part for part in kernel.body if not isinstance(part, Alloc)]
     if all(isinstance(loop, For) and loop.kind == "parallel" for loop in loops):
         return [shared.emit_body(loop) for loop in loops if isinstance(loop, For)]
-    function = _Function(shared, f"internal void @{kernel.name}(ptr %context)", None)
+    function = _Function(shared, f"@{kernel.name}(ptr %context)", None)
     function.body(kernel.body)
     function.finish()
     return [Stage(kernel.name)]
@@ -99,7 +100,7 @@ class _Shared:
     def emit_body(self, loop: For) -> Stage:
         """Write the body of a parallel loop, which runs `grain` iterations a claim."""
         name = f"{self.kernel.name}_body{next(self.bodies)}"
-        signature = f"internal void @{name}(ptr %context, i64 %claim, i64 %worker)"
+        signature = f"@{name}(ptr %context, i64 %claim, i64 %worker)"
         function = _Function(self, signature, Value("%worker", "i64"))
         function.claimed(loop)
         function.finish()
@@ -110,7 +111,8 @@ class _Function(Accesses):
     """One function: the kernel itself, or the body of one of its parallel loops."""
 
     def __init__(self, shared: _Shared, signature: str, worker: Value | None) -> None:
-        super().__init__(shared.module, signature)
+        # A vector that is spilled shall not lie across two cache lines.
+        super().__init__(shared.module, f"internal void {signature} alignstack({CACHE_LINE})")
         self.shared = shared
         self.worker = worker
         self._load_pointers()
