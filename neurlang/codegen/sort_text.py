@@ -2,9 +2,9 @@
 
 Among values that shows in zeros of both signs alone, of which they may turn some into the other:
 where a row has any -0.0, its zeros are stored again as they came. Indices come from keys that no
-two elements share: the upper half of a place in the order, and the index. Elements that agree in
-the upper half are then sorted by the lower one, which leaves the keys of each such run as if both
-halves had been compared.
+two elements share: how far a place in the order is above the least of its row, and the index. Where
+the row's range leaves no room for indices, the lowest bits of the places are cut off, and elements
+that agree in the others are sorted by those afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from neurlang.ir.types import FLOAT32, FLOAT64
 from neurlang.runtime.sorting import DTYPES, SORTERS
 
 SORT_ROWS, ARGSORT_ROWS = "neurlang_sort_rows", "neurlang_argsort_rows"
-INDEX_BITS = 32
 VECTOR_BITS = 512  # looked at together
 
 _ZEROS = """
@@ -141,15 +140,44 @@ done:
   ret i32 0
 }
 
-; The index behind a part of a place, which moves to the upper half.
-define internal void @make_keys(ptr %in, ptr %keys, i64 %size) nounwind {
+; The least of a row of places, and how much larger the greatest is.
+define internal { i64, i64 } @place_range(ptr %in, i64 %size) nounwind {
+entry:
+  br label %look
+look:
+  %index = phi i64 [ 0, %entry ], [ %next, %look ]
+  %least = phi i64 [ -1, %entry ], [ %lower, %look ]
+  %most = phi i64 [ 0, %entry ], [ %upper, %look ]
+  %place = getelementptr i64, ptr %in, i64 %index
+  %value = load i64, ptr %place
+  %lower = call i64 @llvm.umin.i64(i64 %least, i64 %value)
+  %upper = call i64 @llvm.umax.i64(i64 %most, i64 %value)
+  %next = add i64 %index, 1
+  %more = icmp ult i64 %next, %size
+  br i1 %more, label %look, label %done
+done:
+  %range = sub i64 %upper, %lower
+  %first = insertvalue { i64, i64 } poison, i64 %lower, 0
+  %both = insertvalue { i64, i64 } %first, i64 %range, 1
+  ret { i64, i64 } %both
+}
+declare i64 @llvm.umin.i64(i64, i64)
+declare i64 @llvm.umax.i64(i64, i64)
+declare i64 @llvm.ctlz.i64(i64, i1)
+
+; The keys of a row of places: the place above the least, without %cut bits of it that leave no room,
+; and in the %bits lowest bits the index.
+define internal void @make_keys(ptr %in, ptr %keys, i64 %size, i64 %least, i64 %cut, i64 %bits)
+    nounwind {
 entry:
   br label %key
 key:
   %index = phi i64 [ 0, %entry ], [ %next, %key ]
   %place = getelementptr i64, ptr %in, i64 %index
   %value = load i64, ptr %place
-  %upper = and i64 %value, $upper
+  %above = sub i64 %value, %least
+  %kept = lshr i64 %above, %cut
+  %upper = shl i64 %kept, %bits
   %made = or i64 %upper, %index
   %target = getelementptr i64, ptr %keys, i64 %index
   store i64 %made, ptr %target
@@ -160,8 +188,25 @@ done:
   ret void
 }
 
-; Where the run of keys ends that agree in the upper half with the one at `start`.
-define internal i64 @run_end(ptr %keys, i64 %start, i64 %size) nounwind {
+; Leave nothing but the indices of keys.
+define internal void @strip_keys(ptr %keys, i64 %size, i64 %mask) nounwind {
+entry:
+  br label %key
+key:
+  %at = phi i64 [ 0, %entry ], [ %next, %key ]
+  %place = getelementptr i64, ptr %keys, i64 %at
+  %old = load i64, ptr %place
+  %index = and i64 %old, %mask
+  store i64 %index, ptr %place
+  %next = add i64 %at, 1
+  %more = icmp ult i64 %next, %size
+  br i1 %more, label %key, label %done
+done:
+  ret void
+}
+
+; Where the run of keys ends that agree but for the index with the one at %start.
+define internal i64 @run_end(ptr %keys, i64 %start, i64 %size, i64 %mask) nounwind {
 entry:
   %first_place = getelementptr i64, ptr %keys, i64 %start
   %first = load i64, ptr %first_place
@@ -175,24 +220,27 @@ same:
   %place = getelementptr i64, ptr %keys, i64 %next
   %key = load i64, ptr %place
   %difference = xor i64 %key, %first
-  %agree = icmp ule i64 %difference, $lower
+  %agree = icmp ule i64 %difference, %mask
   br i1 %agree, label %step, label %done
 done:
   ret i64 %next
 }
 
-; Sort a run by the lower halves of its places, which take the place of the upper ones.
-define internal i32 @sort_run(ptr %in, ptr %run, i64 %size) nounwind {
+; Sort a run by the %cut bits that its keys have not, of places above the least.
+define internal i32 @sort_run(ptr %in, ptr %run, i64 %size, i64 %least, i64 %cut, i64 %mask)
+    nounwind {
 entry:
+  %shift = sub i64 64, %cut
   br label %key
 key:
   %at = phi i64 [ 0, %entry ], [ %next, %key ]
   %place = getelementptr i64, ptr %run, i64 %at
   %old = load i64, ptr %place
-  %index = and i64 %old, $lower
+  %index = and i64 %old, %mask
   %source = getelementptr i64, ptr %in, i64 %index
   %value = load i64, ptr %source
-  %high = shl i64 %value, $bits
+  %above = sub i64 %value, %least
+  %high = shl i64 %above, %shift
   %made = or i64 %high, %index
   store i64 %made, ptr %place
   %next = add i64 %at, 1
@@ -205,24 +253,58 @@ two:
   %second_place = getelementptr i64, ptr %run, i64 1
   %first = load i64, ptr %run
   %second = load i64, ptr %second_place
-  %least = call i64 @llvm.umin.i64(i64 %first, i64 %second)
-  %most = call i64 @llvm.umax.i64(i64 %first, i64 %second)
-  store i64 %least, ptr %run
-  store i64 %most, ptr %second_place
+  %lesser = call i64 @llvm.umin.i64(i64 %first, i64 %second)
+  %greater = call i64 @llvm.umax.i64(i64 %first, i64 %second)
+  store i64 %lesser, ptr %run
+  store i64 %greater, ptr %second_place
   ret i32 0
 many:
   %failed = call i32 @$sort_keys(ptr %run, i64 %size, ptr null)
   ret i32 %failed
 }
-declare i64 @llvm.umin.i64(i64, i64)
-declare i64 @llvm.umax.i64(i64, i64)
 
-; The indices that sort rows of places, uint64, of which there are fewer than 2**32 in a row; 1
-; where memory ran out.
+; Sort every run of keys that agree but for the index; 1 where memory ran out.
+define internal i32 @sort_runs(ptr %in, ptr %keys, i64 %size, i64 %least, i64 %cut, i64 %mask)
+    nounwind {
+entry:
+  br label %run
+run:
+  %start = phi i64 [ 0, %entry ], [ %end, %next ]
+  %left = icmp ult i64 %start, %size
+  br i1 %left, label %find, label %done
+find:
+  %end = call i64 @run_end(ptr %keys, i64 %start, i64 %size, i64 %mask)
+  %length = sub i64 %end, %start
+  %alone = icmp eq i64 %length, 1
+  br i1 %alone, label %next, label %order
+order:
+  %first = getelementptr i64, ptr %keys, i64 %start
+  %failed = call i32 @sort_run(
+      ptr %in, ptr %first, i64 %length, i64 %least, i64 %cut, i64 %mask)
+  %bad = icmp ne i32 %failed, 0
+  br i1 %bad, label %full, label %next
+next:
+  br label %run
+full:
+  ret i32 1
+done:
+  ret i32 0
+}
+
+; The indices that sort rows of places, uint64, of which there are at most 2**32 in a row; 1 where
+; memory ran out.
 define i32 @$argsort_rows(ptr %in, ptr %out, i64 %rows, i64 %size) nounwind {
 entry:
   %bytes = mul i64 %size, 8
-  br label %test
+  %last = sub i64 %size, 1
+  %unused = call i64 @llvm.ctlz.i64(i64 %last, i1 false)
+  %wanted = sub i64 64, %unused
+  %bits = call i64 @llvm.umax.i64(i64 %wanted, i64 1)
+  %power = shl i64 1, %bits
+  %mask = sub i64 %power, 1
+  %room = sub i64 64, %bits
+  %any = icmp ne i64 %size, 0
+  br i1 %any, label %test, label %done
 test:
   %row = phi i64 [ 0, %entry ], [ %next_row, %ordered ]
   %more = icmp ult i64 %row, %rows
@@ -231,36 +313,27 @@ sort:
   %offset = mul i64 %row, %bytes
   %source = getelementptr i8, ptr %in, i64 %offset
   %target = getelementptr i8, ptr %out, i64 %offset
-  call void @make_keys(ptr %source, ptr %target, i64 %size)
+  %bounds = call { i64, i64 } @place_range(ptr %source, i64 %size)
+  %least = extractvalue { i64, i64 } %bounds, 0
+  %range = extractvalue { i64, i64 } %bounds, 1
+  %zeros = call i64 @llvm.ctlz.i64(i64 %range, i1 false)
+  %width = sub i64 64, %zeros
+  %cut = call i64 @llvm.usub.sat.i64(i64 %width, i64 %room)
+  call void @make_keys(
+      ptr %source, ptr %target, i64 %size, i64 %least, i64 %cut, i64 %bits)
   %failed = call i32 @$sort_keys(ptr %target, i64 %size, ptr null)
   %bad = icmp ne i32 %failed, 0
-  br i1 %bad, label %full, label %run
-run:
-  %start = phi i64 [ 0, %sort ], [ %end, %indices ]
-  %left = icmp ult i64 %start, %size
-  br i1 %left, label %find, label %ordered
-find:
-  %end = call i64 @run_end(ptr %target, i64 %start, i64 %size)
-  %length = sub i64 %end, %start
-  %first = getelementptr i64, ptr %target, i64 %start
-  %alone = icmp eq i64 %length, 1
-  br i1 %alone, label %index, label %order
-order:
-  %run_failed = call i32 @sort_run(ptr %source, ptr %first, i64 %length)
-  %run_bad = icmp ne i32 %run_failed, 0
-  br i1 %run_bad, label %full, label %index
-index:
-  %at = phi i64 [ %start, %find ], [ %start, %order ], [ %after, %index ]
-  %key_place = getelementptr i64, ptr %target, i64 %at
-  %key = load i64, ptr %key_place
-  %number = and i64 %key, $lower
-  store i64 %number, ptr %key_place
-  %after = add i64 %at, 1
-  %again = icmp ult i64 %after, %end
-  br i1 %again, label %index, label %indices
-indices:
-  br label %run
+  br i1 %bad, label %full, label %compare
+compare:
+  %complete = icmp eq i64 %cut, 0
+  br i1 %complete, label %ordered, label %runs
+runs:
+  %runs_failed = call i32 @sort_runs(
+      ptr %source, ptr %target, i64 %size, i64 %least, i64 %cut, i64 %mask)
+  %runs_bad = icmp ne i32 %runs_failed, 0
+  br i1 %runs_bad, label %full, label %ordered
 ordered:
+  call void @strip_keys(ptr %target, i64 %size, i64 %mask)
   %next_row = add i64 %row, 1
   br label %test
 full:
@@ -268,6 +341,7 @@ full:
 done:
   ret i32 0
 }
+declare i64 @llvm.usub.sat.i64(i64, i64)
 """
 
 
@@ -295,7 +369,4 @@ def sort_text() -> str:
         sort_rows=SORT_ROWS,
         argsort_rows=ARGSORT_ROWS,
         sort_keys=SORTERS[np.dtype("uint64")],
-        lower=(1 << INDEX_BITS) - 1,
-        upper=-1 << INDEX_BITS,
-        bits=INDEX_BITS,
     )

@@ -5,9 +5,9 @@ An element's key is its place in the order of its dtype, and behind it its index
     argsort(x) = sort(place(x) << 32 | index) & 0xFFFFFFFF
 
 Equal elements keep their order, so any sort will do, and the fastest is not stable. Computing keys
-fuses with what computes x. Places of 64 bits leave no room for an index: a library step sorts by
-the upper half, and what agrees in that by the lower one. The largest elements of short rows come
-first where places count backwards.
+fuses with what computes x. Places of 64 bits leave no room for an index unless the row's range is
+smaller, which shows when it runs: a library step makes their keys. The largest elements of short
+rows come first where places count backwards.
 """
 
 from __future__ import annotations
