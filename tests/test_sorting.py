@@ -87,12 +87,40 @@ def test_the_sorters(find: Any, dtype: str) -> None:
 
 @pytest.mark.parametrize("size", [100, 20_000])
 def test_elements_that_agree_in_one_half(size: int) -> None:
-    """Keys of 64 bits are sorted by halves: all that differ in one alone, or in both."""
+    """Keys of 64 bits may be sorted twice: elements that differ in some bits alone, or in all."""
     halves = GENERATOR.integers(0, 3, (2, size), dtype=np.uint64)
     for x in (halves[0], halves[0] << np.uint64(32), (halves[1] << np.uint64(32)) | halves[0]):
         for y in (x, x.view(np.int64), (x | np.uint64(1 << 63)).view(np.float64)):
             found = nl.jit(lambda y: nl.argsort(y))(y)
             np.testing.assert_array_equal(found, np.argsort(y, kind="stable"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 65, 1000, 4097])
+def test_ranges_that_just_leave_room_for_indices(size: int) -> None:
+    """Rows whose range has as many bits as remain beside an index, or one more or less."""
+    room = 64 - max(1, (size - 1).bit_length())
+    for bits in (0, 1, room - 1, room, room + 1, 63, 64):
+        highest = (1 << bits) - 1
+        few = GENERATOR.integers(0, 5, size).astype(np.uint64)
+        x = few * np.uint64(highest // 5) + GENERATOR.integers(
+            0, min(highest // 5, 2) + 1, size
+        ).astype(np.uint64)
+        x[0], x[-1] = 0, highest
+        for y in (
+            x,
+            x + np.uint64((1 << 64) - 1 - highest),
+            (x ^ np.uint64(1 << 63)).view(np.int64),
+        ):
+            found = nl.jit(lambda y: nl.argsort(y))(y)
+            np.testing.assert_array_equal(found, np.argsort(y, kind="stable"))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "bool"])
+@pytest.mark.parametrize("size", [1, 1 << 16, (1 << 16) + 1])
+def test_rows_as_long_as_short_keys_allow(dtype: str, size: int) -> None:
+    x = GENERATOR.integers(0, 1 << 16, size).astype(dtype)
+    found = nl.jit(lambda x: nl.argsort(x))(x)
+    np.testing.assert_array_equal(found, np.argsort(x, kind="stable"))
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float32", "float64"])

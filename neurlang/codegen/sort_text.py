@@ -165,8 +165,8 @@ declare i64 @llvm.umin.i64(i64, i64)
 declare i64 @llvm.umax.i64(i64, i64)
 declare i64 @llvm.ctlz.i64(i64, i1)
 
-; The keys of a row of places: the place above the least, without %cut bits of it that leave no room,
-; and in the %bits lowest bits the index.
+; The keys of a row of places: the place above the least, without its %cut lowest bits, and behind
+; it %bits of index.
 define internal void @make_keys(ptr %in, ptr %keys, i64 %size, i64 %least, i64 %cut, i64 %bits)
     nounwind {
 entry:

@@ -5,7 +5,8 @@ An element's key is its place in the order of its dtype, and behind it its index
     argsort(x) = sort(place(x) << 32 | index) & 0xFFFFFFFF
 
 Equal elements keep their order, so any sort will do, and the fastest is not stable. Computing keys
-fuses with what computes x. Places of 64 bits leave no room for an index unless the row's range is
+fuses with what computes x. Elements of 16 bits in short rows have keys of 32, which are sorted in
+half the time. Places of 64 bits leave no room for an index unless the row's range is
 smaller, which shows when it runs: a library step makes their keys. The largest elements of short
 rows come first where places count backwards.
 """
@@ -19,10 +20,9 @@ import numpy as np
 from neurlang.ir.graph import Graph, Node, make_constant, make_node, rebuild, with_args
 from neurlang.ir.types import INT64, DType, Shape, Type
 
-INDEX_BITS = 32
+INDEX_BITS, SHORT_INDEX_BITS = 32, 16
 SHORT, FEW = 8 << 10, 1 << 12  # bytes of a row, or elements of all: sorted before they are searched
-LOW = (1 << INDEX_BITS) - 1
-UINT32, UINT64 = np.dtype(np.uint32), np.dtype(np.uint64)
+UINT16, UINT32, UINT64 = np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64)
 
 
 def sort_by_keys(graph: Graph) -> Graph:
@@ -63,11 +63,12 @@ class _Keys:
         """The int64 indices that sort places."""
         if place.dtype == UINT64:
             return self.apply("argsort", place)
-        index = self.apply("iota", shape=self.shape, axis=len(self.shape) - 1, dtype=UINT64)
-        above = self.cast(place, UINT64)
-        above = self.apply("shift_left", above, self.number(INDEX_BITS, UINT64))
+        narrow = place.dtype == UINT16 and self.shape[-1] <= 1 << SHORT_INDEX_BITS
+        key, bits = (UINT32, SHORT_INDEX_BITS) if narrow else (UINT64, INDEX_BITS)
+        index = self.apply("iota", shape=self.shape, axis=len(self.shape) - 1, dtype=key)
+        above = self.apply("shift_left", self.cast(place, key), self.number(bits, key))
         ordered = self.apply("sort", self.apply("or", above, index))
-        return self.bits(self.apply("and", ordered, self.number(LOW, UINT64)), INT64)
+        return self.cast(self.apply("and", ordered, self.number((1 << bits) - 1, key)), INT64)
 
     def inverted(self, place: Node) -> Node:
         """The places of the opposite order."""
@@ -75,9 +76,9 @@ class _Keys:
         return self.apply("xor", place, highest)
 
     def place(self, source: Node) -> Node:
-        """Where elements stand in their dtype's order: uint32, or uint64 for 8 bytes."""
+        """Where elements stand in their dtype's order: of their size, but at least uint16."""
         dtype = source.dtype
-        result = UINT64 if dtype.itemsize == 8 else UINT32
+        result = np.dtype(f"u{max(2, dtype.itemsize)}")
         if dtype.kind in "ub":
             return self.cast(source, result)
         if dtype.kind == "f":
