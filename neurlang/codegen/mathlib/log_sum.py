@@ -275,7 +275,7 @@ def emit_logaddexp(writer: Writer, x: Value, y: Value) -> Value:
 def emit_logaddexp2(writer: Writer, x: Value, y: Value) -> Value:
     """log2(2^x + 2^y), see `log_of_sum`; with more digits where it is nearly 0.
 
-    Largest error measured: float 0.52 ULP, double 0.66 ULP.
+    Largest error measured: float 0.52 ULP, double 0.79 ULP.
     """
     body = log_of_float_sum if x.scalar == "float" else log_of_sum
     return body(writer, x, y, "2")

@@ -142,7 +142,7 @@ def emit_log(writer: Writer, x: Value) -> Value:
 def emit_log2(writer: Writer, x: Value) -> Value:
     """log2(x), see `log_of_base`; exact at powers of two.
 
-    Largest error measured: float 0.86 ULP, double 0.78 ULP.
+    Largest error measured: float 0.86 ULP, double 0.81 ULP.
     """
     return log_of_base(writer, x, "2")
 
@@ -150,7 +150,7 @@ def emit_log2(writer: Writer, x: Value) -> Value:
 def emit_log10(writer: Writer, x: Value) -> Value:
     """log10(x), see `log_of_base`; exact at powers of ten.
 
-    Largest error measured: float 0.87 ULP, double 0.77 ULP.
+    Largest error measured: float 0.87 ULP, double 0.84 ULP.
     """
     return log_of_base(writer, x, "10")
 

@@ -196,7 +196,7 @@ def cube_root_of_subnormal(writer: Writer, y: Value) -> Value:
 def emit_cbrt(writer: Writer, x: Value) -> Value:
     """The cube root, see `cube_root`; exact at cubes.
 
-    Largest error measured: float 0.88 ULP, double 0.82 ULP.
+    Largest error measured: float 0.88 ULP, double 0.83 ULP.
     """
     size = writer.fabs(x)
     bits, least = (
