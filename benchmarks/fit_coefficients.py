@@ -109,7 +109,7 @@ def fit(task: Fit, grid: int = GRID) -> tuple[list[float], float]:
 
 LN2 = mpmath.log(2)
 HALF_LN2 = LN2 / 2 * mpf("1.0001")
-SHIFT = mpf("0.0589")  # the middle of the remainders of expm1, sinh and cosh
+SHIFT = mpmath.log(mpf(9) / 8) / 2  # the middle of the remainders of expm1, sinh and cosh
 NEAR_ZERO = mpf(10) ** -12
 FIRST = (mpf("0.6") - 4) / (mpf("0.6") + 4)
 FAR = (mpf("27.3") - 4) / (mpf("27.3") + 4)

@@ -241,6 +241,20 @@ def test_double_ulp(name: str) -> None:
                 assert result == rounded, argument
 
 
+@pytest.mark.parametrize("name", ["expm1", "sinh", "cosh"])
+def test_doubles_where_another_multiple_of_log2_is_taken_off(name: str) -> None:
+    if np.finfo(np.longdouble).nmant < 63:
+        pytest.skip("long double is no wider than double here")
+    random = np.random.default_rng(8)
+    edges = math.log(3 / 2) + math.log(2) * np.arange(-4, 30)
+    x = edges[:, np.newaxis] + random.uniform(-3e-4, 3e-4, (edges.size, 4000))
+    x[:, :1000] = edges[:, np.newaxis] * (1 + random.uniform(-3e-9, 3e-9, (edges.size, 1000)))
+    x = x.ravel()
+    expected = UNARY[name](x.astype(np.longdouble))
+    error = np.abs(evaluate(name, x) - expected)
+    assert (error <= np.spacing(np.abs(expected.astype(np.float64)))).all()
+
+
 @pytest.mark.parametrize("dtype", SCALAR)
 @pytest.mark.parametrize("name", UNARY)
 @np.errstate(all="ignore")

@@ -54,6 +54,29 @@ def test_ulp(name: str, dtype: np.dtype) -> None:
             assert abs(result - expected) <= spacing, (a, b)
 
 
+def barely_cancelled(name: str, count: int) -> tuple[Array, Array]:
+    """Pairs whose result just does not count as nearly 0: beside its terms, or by its size."""
+    random = np.random.default_rng(5)
+    base = math.log(NAMES[name])
+    small = -random.uniform(5, 50, count)
+    term = np.log1p(np.exp(small * base)) / base
+    large = -term * (1 + random.choice([-1, 1], count) * random.uniform(0.12, 0.15, count))
+    share = random.uniform(0.2, 0.8, count)
+    result = random.choice([-1, 1], count) * random.uniform(0.007, 0.013, count) / base
+    x, y = (np.log(part * np.exp(result * base)) / base for part in (share, 1 - share))
+    return np.concatenate([large, x]), np.concatenate([small, y])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ulp_of_doubles_that_barely_cancel(name: str) -> None:
+    mpmath = pytest.importorskip("mpmath")
+    x, y = barely_cancelled(name, 300)
+    with mpmath.workprec(300):
+        for a, b, result in zip(x.tolist(), y.tolist(), evaluate(name, x, y).tolist()):
+            expected = exact_sum(mpmath, name, a, b)
+            assert abs(result - expected) <= float(np.spacing(abs(float(expected)))), (a, b)
+
+
 @pytest.mark.parametrize("dtype", SCALAR)
 @pytest.mark.parametrize("name", NAMES)
 @np.errstate(all="ignore")

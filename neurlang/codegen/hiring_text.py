@@ -46,8 +46,8 @@ refused:
 }
 
 ; A new thread inherits its maker's rounding and denormal modes: kernels run with the defaults.
-; A worker leaves only after it has helped: perhaps it alone was woken. Its argument is its place
-; among the workers, which says what range of a call is its own.
+; A worker looks whether it has to leave after it was woken for a call: perhaps it alone was. Its
+; argument is its place among the workers, which says with what range of a call it begins.
 define internal ptr @worker(ptr %argument) nounwind {
 entry:
   %place = ptrtoint ptr %argument to i64

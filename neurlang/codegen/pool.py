@@ -4,9 +4,9 @@ Workers spin, then park, and claim indices one by one.
 
 `neurlang_parallel(body, context, count, limit)` runs `body(context, index, worker)` once for every
 index in 0..count and returns when all have run. The caller is worker 0; workers of the pool join
-with the numbers 1..limit, each number given once a call. Every thread has a range of the indices
-that is its own in all calls, and its caches hold what it left there; once that is used up it claims
-those of others, so a thread that the system does not run delays a call only by an index that it has
+with numbers below the limit, each given once a call. A thread begins with the same range of the
+indices in all calls, and its caches hold what it left there; once that is used up it claims those
+of others, so a thread that the system does not run delays a call only by an index that it has
 claimed.
 
 A call is serial when it is small, when another one has the pool, and inside a body: there, too,

@@ -149,7 +149,8 @@ define internal void @run(i64 %claimed, i64 %worker) nounwind {
 }
 
 ; A worker's part of call %epoch: how many indices it ran. The range that it begins with is not
-; the caller's, and is its own in every call, so that it finds in its caches what it left there.
+; the caller's, and the same in calls of as many ranges, so that it finds in its caches what it left
+; there. After threads have left and come, or where few of many are woken, two may begin with one.
 define internal i32 @work(i32 %epoch, i64 %place, i64 %worker) nounwind {
 entry:
   %ranges = load atomic i64, ptr $ranges monotonic, align 8

@@ -21,7 +21,7 @@ SMALLEST_NORMAL = {"float": 2.0**-126, "double": 2.0**-1022}
 
 
 class Pair(NamedTuple):
-    """An unevaluated sum high + low, with |low| at most about one ULP of high."""
+    """An unevaluated sum high + low, with |low| at most about one ULP of high unless said."""
 
     high: Value
     low: Value
