@@ -43,12 +43,15 @@ def selected_polynomial(
 ) -> Value:
     """The polynomial `yes` where `condition` holds, else `no`: one evaluation, chosen coefficients.
 
-    Both have the same number of coefficients. Selecting constants is cheaper than a second fma.
+    `yes` is not the longer one. Selecting constants is cheaper than a second fma.
     """
     chosen = [
         writer.select(condition, writer.constant(a, x), writer.constant(b, x))
-        for a, b in zip(yes, no, strict=True)
+        for a, b in zip(yes, no)
     ]
+    others = no[len(yes) :]
+    if others:
+        chosen.append(replace_where(writer, condition, 0.0, polynomial(writer, x, others)))
     return evaluate_polynomial(writer, x, chosen)
 
 

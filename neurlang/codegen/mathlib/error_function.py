@@ -24,7 +24,6 @@ from neurlang.codegen.mathlib.common import (
     polynomial,
     power_from_bits,
     replace_rare,
-    replace_where,
     rounding_shift,
     scale_by_power,
     selected_polynomial,
@@ -131,7 +130,8 @@ def erfc_of_double(writer: Writer, x: Value) -> Value:
     near = writer.fcmp("olt", size, writer.constant(ERFC_NEAR_ZERO, x))
     one, two, four = (writer.constant(c, y) for c in (1.0, 2.0, 4.0))
     t = writer.fdiv(writer.fsub(y, four), writer.fadd(y, four))
-    tail = erfc_polynomial(writer, near, writer.select(near, writer.fmul(x, x), t))
+    z = writer.select(near, writer.fmul(x, x), t)
+    tail = selected_polynomial(writer, near, z, ERFC_NEAR["double"], ERFC["double"])
     g = fast_two_sum(writer, writer.constant(SCALED_ERFC[0], y), writer.fmul(t, tail))
     g = Pair(g.high, writer.fadd(g.low, writer.constant(SCALED_ERFC[1], y)))
     factor = divide_pairs(writer, g, two_sum(writer, one, writer.fmul(two, y)))
@@ -150,18 +150,6 @@ def erfc_of_double(writer: Writer, x: Value) -> Value:
     sum = fast_two_sum(writer, one, writer.fneg(x))
     close = writer.fadd(sum.high, writer.fma(writer.fneg(x), tail, sum.low))
     return writer.select(near, close, far)
-
-
-def erfc_polynomial(writer: Writer, near: Value, z: Value) -> Value:
-    """The polynomial ERFC_NEAR of z, or ERFC, which is longer."""
-    shared = len(ERFC_NEAR["double"])
-    first, others = ERFC["double"][:shared], ERFC["double"][shared:]
-    rest = replace_where(writer, near, 0.0, polynomial(writer, z, others))
-    coefficients = [
-        writer.select(near, writer.constant(a, z), writer.constant(b, z))
-        for a, b in zip(ERFC_NEAR["double"], first)
-    ]
-    return evaluate_polynomial(writer, z, [*coefficients, rest])
 
 
 def emit_erfc(writer: Writer, x: Value) -> Value:

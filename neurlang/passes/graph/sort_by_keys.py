@@ -5,8 +5,8 @@ An element's key is its place in the order of its dtype, and behind it its index
     argsort(x) = sort(place(x) << 32 | index) & 0xFFFFFFFF
 
 Equal elements keep their order, so any sort will do, and the fastest is not stable. Computing keys
-fuses with what computes x. Elements of 16 bits in short rows have keys of 32, which are sorted in
-half the time. Places of 64 bits leave no room for an index unless the row's range is
+fuses with what computes x. Elements of 16 bits in rows of at most 65,536 have keys of 32, which are
+sorted in half the time. Places of 64 bits leave no room for an index unless the row's range is
 smaller, which shows when it runs: a library step makes their keys. The largest elements of short
 rows come first where places count backwards.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from neurlang.ir.graph import Graph, Node, make_constant, make_node, rebuild, with_args
 from neurlang.ir.types import INT64, DType, Shape, Type
 
-INDEX_BITS, SHORT_INDEX_BITS = 32, 16
+INDEX_BITS, NARROW_INDEX_BITS = 32, 16
 SHORT, FEW = 8 << 10, 1 << 12  # bytes of a row, or elements of all: sorted before they are searched
 UINT16, UINT32, UINT64 = np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64)
 
@@ -47,7 +47,7 @@ def _rewrite(node: Node, args: tuple[Node, ...]) -> Node:
         order = keys.sorting(keys.inverted(keys.place(source)))
         zeros, ones = (0,) * len(node.shape), (1,) * len(node.shape)
         return keys.apply("slice", order, start=zeros, size=node.shape, step=ones)
-    if node.op == "argsort" and size <= 1 << INDEX_BITS and not has_keys(source.dtype, size):
+    if node.op == "argsort" and size <= 1 << INDEX_BITS and source.dtype != UINT64:
         return keys.sorting(keys.place(source))
     return with_args(node, args)
 
@@ -63,8 +63,8 @@ class _Keys:
         """The int64 indices that sort places."""
         if place.dtype == UINT64:
             return self.apply("argsort", place)
-        narrow = place.dtype == UINT16 and self.shape[-1] <= 1 << SHORT_INDEX_BITS
-        key, bits = (UINT32, SHORT_INDEX_BITS) if narrow else (UINT64, INDEX_BITS)
+        narrow = place.dtype == UINT16 and self.shape[-1] <= 1 << NARROW_INDEX_BITS
+        key, bits = (UINT32, NARROW_INDEX_BITS) if narrow else (UINT64, INDEX_BITS)
         index = self.apply("iota", shape=self.shape, axis=len(self.shape) - 1, dtype=key)
         above = self.apply("shift_left", self.cast(place, key), self.number(bits, key))
         ordered = self.apply("sort", self.apply("or", above, index))
