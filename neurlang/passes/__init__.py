@@ -20,6 +20,7 @@ from neurlang.passes.loops.distribute import distribute
 from neurlang.passes.loops.exchange import exchange
 from neurlang.passes.loops.fuse import fuse
 from neurlang.passes.loops.hoist import hoist
+from neurlang.passes.loops.interchange import interchange
 from neurlang.passes.loops.interleave import interleave
 from neurlang.passes.loops.jam import jam
 from neurlang.passes.loops.join_blocks import join_blocks
@@ -51,6 +52,7 @@ GRAPH_PASSES = (
 LOOP_PASSES = (
     block_rows,  # first: products that follow each other agree in their outer loops
     collapse,  # one long loop vectorises better than two short ones
+    interchange,  # before anything is named between the loops that change places
     hoist,  # scalars leave the loop before lanes make vectors of them
     contract,  # with fast_math alone; what loops do not change has been named
     interleave,  # before the loops along short rows are taken for vectors

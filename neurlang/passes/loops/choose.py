@@ -176,13 +176,21 @@ def copies_are_short(body: Sequence[Statement], copies: int) -> bool:
 def rows_lie_across(loop: For) -> bool:
     """Whether the loops inside of one go along rows so short that each had better have a lane."""
     inner = [statement for statement in walk(loop.body) if isinstance(statement, For)]
-    if not inner or loop.kind != "serial" or loop.step != 1:
+    if not inner or not all(each.kind == "serial" and each.step == 1 for each in (loop, *inner)):
         return False
-    longer = any(each.trips > SHORTER_ROW for each in inner)
-    if loop.trips < (MANY_SHORT_ROWS if longer else LEAST_SHORT_ROWS):
-        return False
-    short = all(each.kind == "serial" and each.trips <= LONGEST_ROW for each in inner)
-    return short and all(each.step == 1 for each in inner) and cost(loop.body) <= SHORT_ROW_COST
+    longest = max(each.trips for each in inner)
+    return is_short_row(longest, loop.trips) and cost(loop.body) <= SHORT_ROW_COST
+
+
+def is_short_row(length: int, rows: int) -> bool:
+    """Whether a row is short, and one of so many that each had better have a lane."""
+    least = LEAST_SHORT_ROWS if length <= SHORTER_ROW else MANY_SHORT_ROWS
+    return length <= LONGEST_ROW and rows >= least
+
+
+def is_costly(op: str) -> bool:
+    """Whether an operator takes more than a place of an instruction that is computed anyway."""
+    return op in OPS and OPS[op].cost > 1
 
 
 def worth_threads(work: int, traffic: int = 0, awake: bool = False) -> bool:
@@ -324,6 +332,8 @@ def rows_at_once(count: int, nbytes: int, sums: int, machine: Machine) -> int:
 
 
 SQUARE_LIMIT = 100  # cost of what is written out on the registers of a transposed square
+SQUARE_SIDE = 16  # lanes at most: wider squares of narrow elements are not faster, and more code
+EDGE_SQUARES = 4  # times smaller are the squares at the edges: few instructions more
 BLOCK_ROWS = 32  # rows of a block where one access runs across the others
 CACHE_LINE = 64
 

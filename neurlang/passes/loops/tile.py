@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from neurlang.codegen.machine import Machine
 from neurlang.ir.loops import (
     Affine,
+    Alloc,
+    Apply,
     Atom,
+    Buffer,
     For,
     Kernel,
+    Let,
     Load,
+    Ref,
+    Register,
     Statement,
+    Store,
     Var,
     accesses,
     affine,
+    needed,
+    parts,
+    registers_in,
 )
 from neurlang.ir.rewriter import Rewriter
 from neurlang.passes.loops import choose, choose_products
@@ -95,58 +105,97 @@ def _shape(product: PlainProduct, machine: Machine, divided: bool, alone: bool) 
     return shape
 
 
+# blocks of what lies across
+
+
 def _tiled(statement: Statement) -> list[Statement]:
-    if not isinstance(statement, For) or len(statement.body) != 1:
+    if not isinstance(statement, For) or not statement.body:
         return [statement]
-    (inner,) = statement.body
-    if not isinstance(inner, For):
+    *lets, inner = statement.body
+    if not isinstance(inner, For) or not all(isinstance(let, Let) for let in lets):
         return [statement]
     if any(isinstance(s, For) for s in inner.body):
-        return [replace(statement, body=tuple(_tiled(inner)))]
+        return [statement.with_body([*lets, *_tiled(inner)])]
     if not any(
         _crosses(buffer.flat(index), statement.var, inner.var)
         for buffer, index in accesses(inner.body)
     ):
         return [statement]
-    size = choose.line_elements(inner.body)
-    return _blocks(statement, inner, choose.BLOCK_ROWS, size)
+    return _Blocks(statement, needed(lets, registers_in([inner])), inner).statements()
 
 
 def _crosses(flat: Affine, outer: Var, inner: Var) -> bool:
     return abs(flat.coefficient(inner)) > 1 and abs(flat.coefficient(outer)) == 1
 
 
-def _blocks(outer: For, inner: For, rows: int, columns: int) -> list[Statement]:
-    """Whole blocks of rows, then the rows that are left."""
+@dataclass(frozen=True)
+class _Blocks:
+    """`for outer: lets; for inner:` in blocks of rows, and in each of them lines of columns.
+
+    What is named for a row is named in each of its lines; costly values are stored before these.
+    """
+
+    outer: For
+    lets: Sequence[Let]
+    inner: For
+
+    def statements(self) -> list[Statement]:
+        return _pieces(self.outer, choose.BLOCK_ROWS, self._rows)
+
+    def _rows(self, first: Affine, rows: int) -> list[Statement]:
+        stored = self._stored(rows)
+        before: list[Statement] = [Alloc(buffer) for buffer in stored.values()]
+        if stored:
+            i = Var(self.outer.var.name, 0, rows - 1)
+            stores = [Store(buffer, (affine(i),), Ref(one)) for one, buffer in stored.items()]
+            body = Rewriter({self.outer.var: first + affine(i)}).body([*self.lets, *stores])
+            before.append(For(i, 0, rows, 1, "serial", body))
+
+        def line(column: Affine, columns: int) -> list[Statement]:
+            return [self._block(first, rows, column, columns, stored)]
+
+        return [*before, *_pieces(self.inner, choose.line_elements(self.inner.body), line)]
+
+    def _stored(self, rows: int) -> dict[Register, Buffer]:
+        """Scratch for the values of some rows, where they are not only loaded."""
+        operators = (p.op for let in self.lets for p in parts(let.value) if isinstance(p, Apply))
+        if not any(map(choose.is_costly, operators)):
+            return {}
+        used = registers_in([self.inner])
+        named = [let.register for let in self.lets if let.register in used]
+        return {register: Buffer(register.name, register.dtype, (rows,)) for register in named}
+
+    def _block(
+        self,
+        row: Affine,
+        rows: int,
+        column: Affine,
+        columns: int,
+        stored: Mapping[Register, Buffer],
+    ) -> For:
+        i = Var(self.outer.var.name, 0, rows - 1)
+        j = Var(self.inner.var.name, 0, columns - 1)
+        table: dict[Atom, Affine] = {
+            self.outer.var: row + affine(i),
+            self.inner.var: column + affine(j),
+        }
+        lets = [Let(one, Load(buffer, (affine(i),))) for one, buffer in stored.items()]
+        body = Rewriter(table).body([*(lets or self.lets), *self.inner.body])
+        return For(i, 0, rows, 1, "serial", (For(j, 0, columns, 1, "serial", body),))
+
+
+def _pieces(
+    loop: For, size: int, body: Callable[[Affine, int], Sequence[Statement]]
+) -> list[Statement]:
+    """A loop's iterations in whole pieces, then what is left: body(start, length) of each."""
     result: list[Statement] = []
-    main = (outer.stop - outer.start) // rows * rows
-    if main:
-        var = Var(f"{outer.var}_tile", outer.start, outer.start + main - rows)
-        body = _lines(outer, inner, affine(var), rows, columns)
-        result.append(For(var, outer.start, outer.start + main, rows, "serial", tuple(body)))
-    left = outer.stop - outer.start - main
-    if left:
-        result.extend(_lines(outer, inner, Affine(outer.start + main), left, columns))
+    main = loop.trips // size * size
+    if main > size:
+        var = Var(f"{loop.var}_tile", loop.start, loop.start + main - size)
+        piece = tuple(body(affine(var), size))
+        result.append(For(var, loop.start, loop.start + main, size, "serial", piece))
+    elif main:
+        result += body(Affine(loop.start), main)
+    if main < loop.trips:
+        result += body(Affine(loop.start + main), loop.trips - main)
     return result
-
-
-def _lines(outer: For, inner: For, first: Affine, rows: int, columns: int) -> list[Statement]:
-    """For some rows: cache lines of columns, then the columns that are left."""
-    result: list[Statement] = []
-    main = (inner.stop - inner.start) // columns * columns
-    if main:
-        var = Var(f"{inner.var}_tile", inner.start, inner.start + main - columns)
-        body = _block(outer, inner, first, rows, affine(var), columns)
-        result.append(For(var, inner.start, inner.start + main, columns, "serial", (body,)))
-    left = inner.stop - inner.start - main
-    if left:
-        result.append(_block(outer, inner, first, rows, Affine(inner.start + main), left))
-    return result
-
-
-def _block(outer: For, inner: For, row: Affine, rows: int, column: Affine, columns: int) -> For:
-    i = Var(outer.var.name, 0, rows - 1)
-    j = Var(inner.var.name, 0, columns - 1)
-    table: dict[Atom, Affine] = {outer.var: row + affine(i), inner.var: column + affine(j)}
-    body = Rewriter(table).body(inner.body)
-    return For(i, 0, rows, 1, "serial", (For(j, 0, columns, 1, "serial", body),))

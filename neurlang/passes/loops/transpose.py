@@ -39,8 +39,8 @@ def transpose(kernel: Kernel, machine: Machine) -> Kernel:
 
     A square of what lies across is loaded in vectors along the outer loop and transposed, and the
     inner loop then reads its rows. What follows is written out on the registers where it is short,
-    and else reads them from scratch. Edges that fill no square stay as they are, but for those of
-    products, whose squares may be filled in part.
+    and else reads them from scratch. At the edges are smaller squares; these, and all squares of
+    products, may be filled in part.
     """
     if kernel.schedule not in ("rows", "tiles"):
         return kernel
@@ -52,7 +52,7 @@ def _body(body: Sequence[Statement], machine: Machine, edges: bool) -> list[Stat
     for statement in body:
         match statement:
             case For(body=(For() as inner,)) if loads := _across(statement, inner):
-                lanes = choose.lanes(inner.body, machine)
+                lanes = min(choose.SQUARE_SIDE, choose.lanes(inner.body, machine))
                 if edges:
                     lanes = choose_products.square_side(lanes, _pitches(loads, inner))
                 result += _Squares(statement, inner, loads, lanes, edges).statements()
@@ -95,19 +95,20 @@ class _Squares:
         self.inner = inner
         self.loads = loads
         self.lanes = lanes
+        self.edges = edges
         work = choose.cost(inner.body) * lanes
         self.written_out = work <= choose.SQUARE_LIMIT
         self.least = choose_products.least_of_square(lanes) if edges else lanes
 
     def statements(self) -> list[Statement]:
         if min(self.outer.trips, self.inner.trips) < self.least:
-            return [self.outer]
+            return self._in_smaller(self.outer, self.inner)
 
         def across(x: Affine, height: int) -> list[Statement]:
             def square(y: Affine, width: int) -> list[Statement]:
                 if min(height, width) >= self.least:
                     return self._square(x, y, height, width)
-                return [self._plain(x, y, height, width)]
+                return self._in_smaller(*self._part(x, y, height, width))
 
             return strips(self.inner.var.name, self.inner.trips, self._side(self.inner), square)
 
@@ -123,11 +124,19 @@ class _Squares:
     def _moved(self, x: Affine, y: Affine) -> dict[Atom, Affine]:
         return {self.outer.var: x + self.outer.start, self.inner.var: y + self.inner.start}
 
-    def _plain(self, x: Affine, y: Affine, height: int, width: int) -> For:
+    def _part(self, x: Affine, y: Affine, height: int, width: int) -> tuple[For, For]:
         """Both loops over a part that is no square."""
         i, j = Var("r", 0, height - 1), Var("c", 0, width - 1)
         body = Rewriter(self._moved(x + affine(i), y + affine(j))).body(self.inner.body)
-        return For(i, 0, height, 1, "serial", (For(j, 0, width, 1, "serial", body),))
+        inner = For(j, 0, width, 1, "serial", body)
+        return For(i, 0, height, 1, "serial", (inner,)), inner
+
+    def _in_smaller(self, outer: For, inner: For) -> list[Statement]:
+        """Loops over what has no place for a square, in smaller ones."""
+        side = self.lanes // choose.EDGE_SQUARES
+        if self.edges or side < 2:
+            return [outer]
+        return _Squares(outer, inner, _across(outer, inner), side, True).statements()
 
     def _square(self, x: Affine, y: Affine, height: int, width: int) -> list[Statement]:
         """The loads of a square, transposed, and the loops that read them."""
