@@ -8,6 +8,7 @@ row program, or several outputs of elementwise work.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,7 @@ from neurlang.ir.types import Shape
 from neurlang.passes.graph.worth import columns_stay, columns_worth_it, rows_worth_it
 
 RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more than a store
+SHOWN_WORK = 1 << 14  # operators that a broadcast of quotients or roots repeats before a store pays
 LARGEST_KERNEL = 2000  # nodes: LLVM takes more than twice as long for a body twice as large
 MAX_PLACES = 3  # elements of one node that one element of a consumer may ask for
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
@@ -211,7 +213,7 @@ class _Grouping:
                 if repeated and cost[node] > RECOMPUTE_COST:
                     self.more.add(node)
                     cost[node] = 0
-            if node.op == "broadcast" and cost[node] > RECOMPUTE_COST:
+            if node.op == "broadcast" and _is_worth_storing(node, cost[node]):
                 self.more.update(self._computed_again(node))
         return self.more
 
@@ -470,6 +472,12 @@ class _Grouping:
         if not _at_rows(found, members, found.row_of(self.outer_index)):
             return "it reads other rows than its own"
         return ""
+
+
+def _is_worth_storing(node: Node, cost: int) -> bool:
+    """Whether what a broadcast shows is costly, or less so and shown to many elements."""
+    again = math.prod(node.shape) - math.prod(node.args[0].shape)
+    return cost > RECOMPUTE_COST or (cost >= OPS["div"].cost and again * cost >= SHOWN_WORK)
 
 
 def _varies_inside(node: Node, found: Group) -> bool:
