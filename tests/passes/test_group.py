@@ -29,6 +29,9 @@ def costly(v: Any) -> Any:
         (lambda x, v, w: (x * costly(w)[:, None]).sum(axis=0), 2),  # for each block of columns
         (lambda x, v, w: (x * costly(v)).sum(axis=0), 1),  # columns are the outer loop there
         (lambda x, v, w: (x * costly(v)).sum(axis=1), 2),
+        (lambda x, v, w: x * (v / np.sqrt(v * v + 1)), 2),  # less costly, 60,000 times
+        (lambda x, v, w: x[:3] * (v / np.sqrt(v * v + 1)), 1),  # and 600 times
+        (lambda x, v, w: (x * (v / np.sqrt(v * v + 1))).sum(axis=1), 2),
     ],
 )
 def test_what_a_broadcast_shows_is_computed_once(function: Callable[..., Any], count: int) -> None:

@@ -33,6 +33,7 @@ TREE_WIDTH = 64
 TREE_CHAIN = 16
 TREE_ROWS = 8
 
+NARROWEST = 16  # bytes of a vector
 UNROLL_LIMIT = 24  # operators of a body that is still worth writing out more than once
 DIVIDING = frozenset({"div", "sqrt", "floor_div", "mod", "fmod"})
 PARALLEL_WORK = 1 << 17  # operators under which one thread is faster than two (about 50 us)
@@ -90,7 +91,27 @@ def column_vectors(sweeps: Sequence[For]) -> int:
 
 def lanes(body: Sequence[Statement], machine: Machine) -> int:
     """Elements at once: full vectors of the widest dtype that the body computes with."""
-    size = 1
+    return machine.lanes(_widest(body))
+
+
+def loop_lanes(loop: For, machine: Machine) -> int:
+    """The same for one loop: if it is shorter than a vector, the least that holds it. Elements that
+    are picked from rows come from as few vectors as there can be, which are whole ones; and what
+    functions give for an element must not depend on how long a loop is."""
+    size = _widest(loop.body)
+    width = machine.lanes(size)
+    flats = (load.buffer.flat(load.index) for load in loads_in(loop.body))
+    apart = any(abs(flat.coefficient(loop.var)) > 1 for flat in flats)
+    if apart or any(OPS[operator].cost > OPS["div"].cost for operator in _operators(loop.body)):
+        return width
+    while width // 2 >= loop.trips and width * size > NARROWEST:
+        width //= 2
+    return width
+
+
+def _widest(body: Sequence[Statement]) -> int:
+    """The bytes of the widest dtype that a body computes with; at least 2."""
+    size = 2
     for statement in walk(body):
         if isinstance(statement, Store):
             size = max(size, statement.buffer.dtype.itemsize)
@@ -98,7 +119,7 @@ def lanes(body: Sequence[Statement], machine: Machine) -> int:
             for part in parts(expression):
                 if isinstance(part, Load | Apply | Ref) and not _is_index(part):
                     size = max(size, part.dtype.itemsize)
-    return machine.lanes(max(size, 2))
+    return size
 
 
 def _is_index(part: object) -> bool:

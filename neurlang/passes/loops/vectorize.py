@@ -47,18 +47,20 @@ def vectorize(kernel: Kernel, machine: Machine, threads: int) -> Kernel:
         case "columns":
             return kernel.with_body(vectorize_columns(kernel.body, machine, threads))
         case "rows" | "serial" | "running":
-            return kernel.with_body(_body(kernel.body, lambda body: choose.lanes(body, machine), 2))
+            return kernel.with_body(
+                _body(kernel.body, lambda loop: choose.loop_lanes(loop, machine), 2)
+            )
         case "tiles":
             loops = (statement for statement in walk(kernel.body) if isinstance(statement, For))
             sums = [tile.sums for loop in loops if (tile := tile_of(loop)) is not None]
             columns = max(buffer.shape[1] for buffer in sums)
             lanes = choose_products.sum_lanes(columns, sums[0].dtype, machine)
-            return kernel.with_body(_body(kernel.body, lambda body: lanes, 1))
+            return kernel.with_body(_body(kernel.body, lambda loop: lanes, 1))
         case _:
             return kernel
 
 
-Lanes = Callable[[Sequence[Statement]], int]
+Lanes = Callable[[For], int]
 
 
 def _body(body: Sequence[Statement], lanes: Lanes, least: int) -> list[Statement]:
@@ -70,7 +72,7 @@ def _body(body: Sequence[Statement], lanes: Lanes, least: int) -> list[Statement
         elif any(isinstance(inner, For) for inner in statement.body):
             result.append(statement.with_body(_body(statement.body, lanes, least)))
         elif statement.trips >= least:
-            result.extend(_loop(statement, lanes(statement.body)))
+            result.extend(_loop(statement, lanes(statement)))
         else:
             result.append(statement)
     return result
