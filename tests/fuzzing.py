@@ -404,10 +404,11 @@ def add_dot(g: Generator) -> None:
 def add_gather(g: Generator) -> None:
     source = g.any("biuf", 1)
     axis = g.random.randrange(len(source.shape))
+    sizes = source.shape[axis : g.random.randint(axis + 1, len(source.shape))]
     shape = tuple(g.random.choice(SMALL_SIZES) for _ in range(g.random.randint(0, 2)))
-    rest = math.prod(source.shape) // (source.shape[axis] or 1)
-    if source.shape[axis] and rest * math.prod(shape) <= 2 * g.most:
-        g.add("gather", [source, g.index(shape, source.shape[axis])], axis=axis)
+    rest = math.prod(source.shape) // (math.prod(sizes) or 1)
+    if math.prod(sizes) and rest * math.prod(shape) <= 2 * g.most:
+        g.add("gather", [source, *[g.index(shape, size) for size in sizes]], axis=axis)
 
 
 def add_scatter(g: Generator) -> None:

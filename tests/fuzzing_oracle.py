@@ -120,7 +120,7 @@ def spread(node: Node, value: Any, args: list[Any], bounds: list[Bound]) -> Any:
         case "cast":
             total = errors[0]
         case "gather":
-            return np.take(errors[0], args[1], axis=node.attrs["axis"])
+            return errors[0][(*[slice(None)] * node.attrs["axis"], *args[1:])]
         case _:
             attrs: Mapping[str, Any] = {**node.attrs, "value": 0.0}
             moved = Node(node.op, node.args, attrs, Type(FLOAT64, node.shape))

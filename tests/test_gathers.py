@@ -85,3 +85,57 @@ def test_strided_reads(step: int, dtype: str) -> None:
     found = nl.jit(lambda x: (x[:, ::step] * 2, x[::step, 5::3] + x[::step, 5::3]))(x)
     for one, other in zip(found, (x[:, ::step] * 2, x[::step, 5::3] + x[::step, 5::3])):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int16", "float32", "int64"])
+@pytest.mark.parametrize("index", ["int8", "uint8", "int32", "int64"])
+def test_elements_one_by_one_and_as_vectors(dtype: str, index: str) -> None:
+    """Vectors of indices that all count from the front, next to some that do not."""
+    x = (GENERATOR.normal(size=(50, 90)) * 100).astype(dtype)
+    flat = x.reshape(-1)
+    i, j, k = (GENERATOR.integers(0, n, 500).astype(index) for n in (50, 90, 100))
+    if index != "uint8":
+        i[[3, 200, 201]], j[[7, 200, 499]], k[300:330] = -50, -1, -7
+    found = nl.jit(lambda x, f, i, j, k: (x[i, j], f[k], f[k] == f[i], x.T[j, 7]))(x, flat, i, j, k)
+    wanted = (x[i, j], flat[k], flat[k] == flat[i], x.T[j, 7])
+    for one, other in zip(found, wanted):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_axis_that_an_index_is_out_of() -> None:
+    x = np.arange(60.0).reshape(6, 10)
+    look = nl.jit(lambda x, i, j: x[i, j])
+    i, j = np.zeros(40, "int64"), np.full(40, -10)
+    np.testing.assert_array_equal(look(x, i, j), x[i, j])
+    for wrong, size, place in ((6, 6, i), (-7, 6, i), (10, 10, j), (-11, 10, j)):
+        kept = place[33]
+        place[33] = wrong
+        with pytest.raises(IndexingError, match=f"axis of size {size}"):
+            look(x, i, j)
+        place[33] = kept
+
+
+def test_indices_that_are_written_over() -> None:
+    """A result may take the place of the indices that it was read by."""
+    table = GENERATOR.integers(0, 1000, 1000)
+    values = GENERATOR.normal(size=1000)
+
+    def follow(table: Any, values: Any, i: Any) -> Any:
+        for _ in range(3):
+            i = table[i + 0]
+        return table[i], values[i], i * 2
+
+    start = GENERATOR.integers(-1000, 1000, 333)
+    for one, other in zip(nl.jit(follow)(table, values, start), follow(table, values, start)):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_numbers_of_few_bits_are_not_checked() -> None:
+    x, places = GENERATOR.normal(size=256), np.arange(300, dtype="uint8")
+    look = nl.jit(lambda x, i: x[i])
+    np.testing.assert_array_equal(look(x, places), x[places])
+    assert "check" not in look.lower(x, places).as_text("loops")
+    assert "check" in look.lower(x[:255], places).as_text("loops")
+    rows = nl.jit(lambda x, i: np.take_along_axis(x, i, 1))
+    text = rows.lower(np.zeros((5, 40)), np.zeros((5, 30), "int64")).as_text("loops")
+    assert text.count("check") == 2  # of whole vectors and of the rest, and none for the rows

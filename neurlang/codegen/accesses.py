@@ -8,6 +8,8 @@ scattered. A mask keeps lanes out of it that are beyond a loop's end.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 from neurlang.codegen.addresses import Addresses, Term
 from neurlang.codegen.scalar import memory_type
@@ -21,11 +23,32 @@ from neurlang.codegen.writer import (
     constant_vector,
     vector_type,
 )
-from neurlang.ir.loops import Affine, Buffer, Load, Register, Store, Var
+from neurlang.ir.loops import (
+    Affine,
+    Apply,
+    Buffer,
+    Expression,
+    Literal,
+    Load,
+    Ref,
+    Register,
+    Store,
+    Var,
+)
 from neurlang.ir.rows import LONGEST_ROW
 from neurlang.ir.types import BOOL, DType
 
 Place = tuple[Register, tuple[int, ...]]
+MOST_USUAL = 1000  # vectors of indices that are positions as they stand, to one that is not
+
+
+class Listed(NamedTuple):
+    """Values that lie in memory, one for each lane. Indices of these are positions as they stand
+    where that is `usual`, which they all are then; always, if nothing is asked."""
+
+    address: Value
+    dtype: DType
+    usual: Value | None = None
 
 
 class Accesses:
@@ -44,6 +67,7 @@ class Accesses:
         self.read: dict[str, Value] = {}  # whole vectors, in the block of `read_in`
         self.read_in: dict[str, Value] = {}
         self.exchanged: dict[str, dict[Step, Value]] = {}  # of those, by what they begin with
+        self.listed: dict[Register, Listed] = {}  # until something is stored
         self.streams = False  # whether it has nontemporal stores
         self.addresses = Addresses(self.writer, self.pointers)
 
@@ -246,7 +270,7 @@ class Accesses:
             else:
                 mask = constant_vector([start + lane < size for lane in range(lanes)], "i1")
                 self.writer.masked_store(value, pointer, mask)
-        self.read = {}
+        self.forget_memory()
 
     def prefetch(self, buffer: Buffer, index: Sequence[Affine]) -> None:
         """Ask for a line, to be read, into all caches."""
@@ -254,7 +278,72 @@ class Accesses:
         hints = (constant(number, "i32") for number in (0, 3, 1))
         self.writer.call_void("llvm.prefetch.p0", [address, *hints])
 
+    def remember(self, register: Register, value: Expression) -> None:
+        """That a register holds a vector as it lies in memory, or positions that lie there."""
+        match value:
+            case Load(buffer, index) | Apply("cast", (Load(buffer, index),), _):
+                flat, whole = buffer.flat(index), self.mask is None and self.lanes > 1
+                if whole and buffer.dtype.kind in "iu" and self._stride(flat) == 1:
+                    self.listed[register] = Listed(self._address(buffer, flat), buffer.dtype)
+            case Apply("position", (Ref(source), Literal(size)), _) if source in self.listed:
+                found = self.registers[(source, ())]
+                inside = self.writer.icmp("ult", found, constant(int(size), found.type))
+                indices = self.listed[source]._replace(usual=self.writer.all_lanes(inside))
+                self.listed[source] = self.listed[register] = indices
+
+    def usual(self, index: Expression) -> Value | None:
+        """Whether indices in memory are all positions as they stand, where that is known."""
+        if isinstance(index, Ref) and index.register in self.listed:
+            return self.listed[index.register].usual
+        return None
+
+    def forget_memory(self) -> None:
+        """Something is stored, or will be in a loop, and may lie where something was loaded."""
+        self.read, self.listed = {}, {}
+
     def _gather(self, load: Load, flat: Affine, stride: int | None) -> Value:
+        """Elements anywhere: those whose indices lie in memory, and are usual, one by one.
+
+        A load of an index and one of the element take less than a gather's share of it.
+        """
+        terms = [(a, n) for a, n in flat.terms if isinstance(a, Register) and self._is_data(a)]
+        if not terms or not all(register in self.listed for register, _ in terms):
+            return self._gather_vector(load, flat, stride)
+        writer, listed = self.writer, [(self.listed[register], n) for register, n in terms]
+        shared = Affine(flat.constant, tuple(term for term in flat.terms if term not in terms))
+        base = self._address(load.buffer, shared)
+        step = flat.coefficient(self.lane) if self.lane is not None else 0
+        usual: Value | None = None
+        for indices, _ in listed:
+            if indices.usual is not None:
+                usual = indices.usual if usual is None else writer.and_(usual, indices.usual)
+
+        def one_by_one() -> Value:
+            element = memory_type(load.buffer.dtype)
+            value = Value("poison", vector_type(element, self.lanes))
+            for lane in range(self.lanes):
+                address = writer.offset(base, lane * step, element)
+                for indices, coefficient in listed:
+                    index = self._listed_index(indices, lane)
+                    if coefficient != 1:
+                        index = writer.mul(index, constant(coefficient, "i64"))
+                    address = writer.offset(address, index, element)
+                value = writer.insert(value, writer.load(address, element), lane)
+            return value
+
+        if usual is None:
+            return one_by_one()
+        gather = partial(self._gather_vector, load, flat, stride)
+        return writer.either(usual, one_by_one, gather, MOST_USUAL)
+
+    def _listed_index(self, indices: Listed, lane: int) -> Value:
+        """One of the indices, read from memory."""
+        scalar = memory_type(indices.dtype)
+        index = self.writer.load(self.writer.offset(indices.address, lane, scalar), scalar)
+        extend = self.writer.sext if indices.dtype.kind == "i" else self.writer.zext
+        return extend(index, "i64")
+
+    def _gather_vector(self, load: Load, flat: Affine, stride: int | None) -> Value:
         element = memory_type(load.buffer.dtype)
         type = vector_type(element, self.lanes)
         pointers = self._addresses(load.buffer, flat, stride)
@@ -273,7 +362,7 @@ class Accesses:
 
     def store(self, store: Store, value: Value) -> None:
         """Store a value, as it lies in memory."""
-        self.read = {}
+        self.forget_memory()
         buffer = store.buffer
         flat = buffer.flat(store.index)
         stride = self._stride(flat)

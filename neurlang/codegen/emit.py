@@ -160,6 +160,7 @@ class _Function(Accesses):
                     self._set(register, index, constant_value(value, dtype, register.lanes))
                 case Let(register, value, index) | Update(register, "set", value, index):
                     self._set(register, index, self._value(value))
+                    self.remember(register, value)
                 case Update(register, op, value, index):
                     self._update(register, op, value, index)
                 case Store():
@@ -171,7 +172,7 @@ class _Function(Accesses):
                 case Rotate(register, by):
                     self._rotate(register, by)
                 case Check(condition, code):
-                    self._check(self._value(condition), code)
+                    self._check(condition, code)
                 case Alloc():
                     pass  # its place in the workspace is fixed
                 case _:
@@ -212,17 +213,26 @@ class _Function(Accesses):
         values = [self.registers[place] for place in places]
         self.registers.update(zip(places, values[by:] + values[:by]))
 
-    def _check(self, condition: Value, code: int) -> None:
+    def _check(self, condition: Expression, code: int) -> None:
+        usual = None
+        if isinstance(condition, Apply) and condition.op == "inside":
+            usual = self.usual(condition.args[0])
+        if usual is None:
+            self._require(self._value(condition), code)
+        else:
+            with self.writer.when(self._not(usual), "unusual"):
+                self._require(self._value(condition), code)
+
+    def _require(self, condition: Value, code: int) -> None:
+        """Where a condition does not hold, in any lane, the program ends with that error."""
         writer = self.writer
         if self.mask is not None:
-            idle = writer.xor(self.mask, constant(1, self.mask.type))
-            condition = writer.or_(self.widened(condition, self.lanes), idle)
-        if condition.lanes > 1:
-            name = f"llvm.vector.reduce.and.v{condition.lanes}i1"
-            condition = writer.call(name, "i1", [condition])
-        failed = writer.xor(condition, constant(1, "i1"))
-        with writer.when(failed, "failed"):
+            condition = writer.or_(self.widened(condition, self.lanes), self._not(self.mask))
+        with writer.when(self._not(writer.all_lanes(condition)), "failed"):
             writer.store(constant(FIRST_FAILURE + code - 1, "i64"), self.status)
+
+    def _not(self, condition: Value) -> Value:
+        return self.writer.xor(condition, constant(1, condition.type))
 
     # loops
 
@@ -332,6 +342,7 @@ class _Function(Accesses):
             self.registers[place] = value
         self.addresses.begin()
         self.vars[loop.var] = counter[0]
+        self.forget_memory()
         self._copies(loop, stop if masked else None)
         self.addresses.leave(before)
         step = constant(loop.step * loop.unroll, "i64")

@@ -41,7 +41,7 @@ def constant_value(value: Any, dtype: DType, lanes: int) -> Value:
 
 
 def emit_op(writer: Writer, op: str, args: Sequence[Value], source: DType, result: DType) -> Value:
-    """Write a map op of the table, or `fma`.
+    """Write a map op of the table, or one that only loops have.
 
     `source` is the dtype of the operands (of the branches, for `where`); `result` that of the
     result, which casts and comparisons change. Every lane count gives the same bits.
@@ -160,6 +160,22 @@ INTEGER: dict[str, Emitter] = {
     "where": _where,
 }
 
+
+def _counted(writer: Writer, index: Value, size: Value) -> Value:
+    """An index counted from the front: as an unsigned number below `size`, or it was not inside."""
+    negative = writer.icmp("slt", index, _zero(index))
+    return writer.select(negative, writer.add(index, size), index)
+
+
+def _inside(writer: Writer, index: Value, size: Value) -> Value:
+    return writer.icmp("ult", _counted(writer, index, size), size)
+
+
+def _position(writer: Writer, index: Value, size: Value) -> Value:
+    counted = _counted(writer, index, size)
+    return writer.select(_inside(writer, index, size), counted, _zero(index))
+
+
 SIGNED: dict[str, Emitter] = {
     "abs": emit_signed_abs,
     "sign": emit_signed_sign,
@@ -172,6 +188,8 @@ SIGNED: dict[str, Emitter] = {
     "less": _compare_integers("slt"),
     "less_equal": _compare_integers("sle"),
     "shift_right": emit_signed_shift_right,
+    "inside": _inside,
+    "position": _position,
 }
 
 UNSIGNED: dict[str, Emitter] = {

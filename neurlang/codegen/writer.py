@@ -287,6 +287,28 @@ class Writer:
         self.branch(after)
         self.start_block(after)
 
+    def either(
+        self,
+        condition: Value,
+        yes: Callable[[], Value],
+        no: Callable[[], Value],
+        times: int,
+    ) -> Value:
+        """What one of two pieces of code gives; `times` as often the first, where `condition`
+        (an i1) holds."""
+        first, second, after = self.label("yes"), self.label("no"), self.label("after")
+        self.branch_if(condition, first, second, times)
+        edges = []
+        for label, write in ((first, yes), (second, no)):
+            self.start_block(label)
+            value = write()
+            edges.append((value, self.block))
+            self.branch(after)
+        self.start_block(after)
+        chosen = self.phi(edges[0][0].type)
+        self.set_phi(chosen, edges)
+        return chosen[0]
+
     # constants
 
     def constant(self, number: int | float | bool, like: Value | str) -> Value:
@@ -414,6 +436,12 @@ class Writer:
 
     def trunc(self, a: Value, scalar: str) -> Value:
         return self.convert("trunc", a, scalar)
+
+    def all_lanes(self, mask: Value) -> Value:
+        """Whether each lane of a mask is on, as an i1."""
+        if mask.lanes == 1:
+            return mask
+        return self.call(f"llvm.vector.reduce.and.v{mask.lanes}i1", "i1", [mask])
 
     # calls
 

@@ -160,10 +160,10 @@ class _Lifted:
 
     def _gathered(self, node: Node) -> Array:
         """Elements of a table that is the same for all, at indices of their own."""
-        table, indices = node.args
+        table, *indices = node.args
         if table in self.varying or node.attrs["axis"]:
             raise self._not_elementwise(node)
-        operands = [self._value(table), self._spread(indices)]
+        operands = [self._value(table), *map(self._spread, indices)]
         return apply_at(node.where, "gather", operands, node.attrs)
 
     def _repeated(self, node: Node) -> Array:

@@ -272,53 +272,26 @@ def getitem(x: Operand, key: Any) -> Array:
 def _pick(box: Array, chosen: dict[int, Index]) -> tuple[Array, int, int]:
     """The elements at broadcast indices along some axes, and which axes the indices' are.
 
-    Several axes become one, which takes no copy where they are neighbours; others come first.
+    Axes that are no neighbours come first. Those whose indices are all known become one.
     """
     axes = list(chosen)
-    sizes = tuple(box.shape[axis] for axis in axes)
-    first = axes[0]
-    if len(axes) == 1:
-        index = _as_array(chosen[first])
-    else:
-        index = linear_index(list(chosen.values()), sizes)
-        if axes[-1] - first >= len(axes):
-            others = [axis for axis in range(box.ndim) if axis not in axes]
-            box = permute(box, [*axes, *others])
-            first = 0
-        after = box.shape[first + len(axes) :]
-        box = reshape(box, (*box.shape[:first], math.prod(sizes), *after))
-    return apply("gather", box, index, axis=first), first, index.ndim
-
-
-def linear_index(indices: Sequence[Index], sizes: Shape) -> Array:
-    """One row-major index out of one for each axis; out of range where any of them is.
-
-    index = sum of i[k] * product of the sizes after k. Where an i[k] lies outside of its axis, the
-    product of all sizes stands instead, which no axis of that size can be indexed by.
-    """
-    if all(isinstance(index, np.ndarray) for index in indices):
+    first, last = axes[0], axes[-1]
+    if last - first >= len(axes):
+        others = [axis for axis in range(box.ndim) if axis not in axes]
+        box = permute(box, [*axes, *others])
+        first, last = 0, len(axes) - 1
+    known = [index for index in chosen.values() if isinstance(index, np.ndarray)]
+    if len(known) == len(axes) > 1:
+        before, sizes, after = box.shape[:first], box.shape[first : last + 1], box.shape[last + 1 :]
         try:
-            return asarray(np.asarray(np.ravel_multi_index(tuple(indices), sizes), np.int64))
+            flat = np.ravel_multi_index(tuple(known), sizes)
         except ValueError:
-            raise _index_shapes(indices) from None
-    total: Array | None = None
-    valid: Array | None = None
-    for given, index, size in zip(indices, _broadcast_indices(indices), sizes):
-        limit = full(index.shape, size, INT64)
-        if isinstance(given, Array):
-            index, inside = _wrapped(index, limit)
-            valid = inside if valid is None else apply("and", valid, inside)
-        total = index if total is None else apply("add", apply("mul", total, limit), index)
-    assert total is not None and valid is not None
-    return apply("where", valid, total, full(total.shape, math.prod(sizes), INT64))
-
-
-def _wrapped(index: Array, limit: Array) -> tuple[Array, Array]:
-    """A traced index counted from the front, and whether it lies inside of its axis."""
-    least = full(index.shape, 0, INT64)
-    wrapped = apply("where", apply("less", index, least), apply("add", index, limit), index)
-    inside = apply("and", apply("less_equal", least, wrapped), apply("less", wrapped, limit))
-    return wrapped, inside
+            raise _index_shapes(known) from None
+        box = reshape(box, (*before, math.prod(sizes), *after))
+        indices = [asarray(np.asarray(flat, np.int64))]
+    else:
+        indices = _broadcast_indices(list(chosen.values()))
+    return apply("gather", box, *indices, axis=first), first, indices[0].ndim
 
 
 def _broadcast_indices(indices: Sequence[Index]) -> list[Array]:
@@ -398,7 +371,8 @@ def take_along_axis(x: Operand, indices: Operand, axis: int | None = -1) -> Arra
     for position, size in enumerate(array.shape):
         shape = [1] * array.ndim
         shape[position] = size
-        key.append(index if position == axis else np.arange(size).reshape(shape))
+        place = apply("iota", shape=tuple(shape), axis=position, dtype=INT64)
+        key.append(index if position == axis else place)
     return getitem(array, tuple(key))
 
 

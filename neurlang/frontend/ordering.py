@@ -149,16 +149,11 @@ def top_k(x: Operand, /, k: int, *, axis: int = -1) -> tuple[Array, Array]:
 
 
 def pick_in_rows(x: Array, indices: Array) -> Array:
-    """x[..., indices[..., j]]: gathered from the flat array at row * size + index."""
-    if x.ndim == 1:
-        return apply("gather", x, indices, axis=0)
-    size, count = x.shape[-1], indices.shape[-1]
-    rows = x.size // size if size else 0
-    places = reshape(indices, (rows, count))
-    row = apply("iota", shape=places.shape, axis=0, dtype=INT64)
-    start = apply("mul", row, full(places.shape, size, INT64))
-    picked = apply("gather", reshape(x, (x.size,)), apply("add", start, places), axis=0)
-    return reshape(picked, indices.shape)
+    """x[..., indices[..., j]]."""
+    rows = [
+        apply("iota", shape=indices.shape, axis=axis, dtype=INT64) for axis in range(x.ndim - 1)
+    ]
+    return apply("gather", x, *rows, indices, axis=0)
 
 
 # --- running sums, products and extremes --------------------------------------------------------

@@ -173,16 +173,21 @@ def _dot(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:
 
 
 def _gather(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:
-    source, indices = types
-    axis = attrs["axis"]
-    if indices.dtype != INT64:
-        raise DTypeError(f"gather takes int64 indices, not {indices}")
-    if not 0 <= axis < source.ndim:
-        raise AxisError(f"gather along axis {axis} of {source}")
-    if source.shape[axis] == 0 and indices.size:
+    if len(types) < 2:
+        raise ShapeError("gather takes an array and indices of an axis, or of axes side by side")
+    source, first, *more = types
+    axis, after = attrs["axis"], attrs["axis"] + len(types) - 1
+    for indices in (first, *more):
+        if indices.dtype != INT64:
+            raise DTypeError(f"gather takes int64 indices, not {indices}")
+        if indices.shape != first.shape:
+            raise ShapeError(f"gather takes indices of one shape, not {first} and {indices}")
+    if not 0 <= axis < after <= source.ndim:
+        axes = f"axis {axis}" if after == axis + 1 else f"axes {axis}..{after - 1}"
+        raise AxisError(f"gather along {axes} of {source}")
+    if 0 in source.shape[axis:after] and first.size:
         raise ShapeError(f"cannot take elements of {source} along an axis of size 0")
-    shape = (*source.shape[:axis], *indices.shape, *source.shape[axis + 1 :])
-    return Type(source.dtype, shape)
+    return Type(source.dtype, (*source.shape[:axis], *first.shape, *source.shape[after:]))
 
 
 def _scatter(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:

@@ -60,9 +60,13 @@ def _check_indices(indices: Any, size: int, node: Node) -> Any:
 
 
 def _gather(node: Node, args: Sequence[Any]) -> Any:
-    source, indices = args
+    source, *indices = args
     axis = node.attrs["axis"]
-    return np.take(source, _check_indices(indices, source.shape[axis], node), axis=axis)
+    sizes = source.shape[axis : axis + len(indices)]
+    places = [_check_indices(index, size, node) for index, size in zip(indices, sizes)]
+    if len(places) == 1:
+        return np.take(source, places[0], axis=axis)
+    return source[(*[slice(None)] * axis, *places)]
 
 
 def _scatter(node: Node, args: Sequence[Any]) -> Any:

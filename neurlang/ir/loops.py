@@ -226,7 +226,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """A map op of the table, `fma`, or `cast`/`bitcast` to `dtype`."""
+    """A map op of the table, `cast`/`bitcast` to `dtype`, or one that only loops have: `fma`; and
+    of an index and the size n of an axis `inside`, whether it is in -n..n, and `position`, the
+    index counted from the front, 0 where it is not inside."""
 
     op: str
     args: tuple[Expression, ...]

@@ -413,6 +413,10 @@ def _function(op: str, dtype: DType) -> NumericFunction:
     match op:
         case "fma":
             function = fused_multiply_add
+        case "inside":
+            function = _inside
+        case "position":
+            function = _position
         case "cast":
             function = partial(cast, dtype=dtype)
         case "bitcast":
@@ -428,6 +432,14 @@ def _function(op: str, dtype: DType) -> NumericFunction:
 
 def _bitcast(x: Any, dtype: DType) -> Any:
     return np.asarray(x).view(dtype)
+
+
+def _inside(index: Any, size: Any) -> Any:
+    return (-size <= index) & (index < size)
+
+
+def _position(index: Any, size: Any) -> Any:
+    return np.where(_inside(index, size), np.where(index < 0, index + size, index), 0)
 
 
 def fused_multiply_add(x: Any, y: Any, z: Any) -> Any:

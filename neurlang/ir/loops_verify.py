@@ -280,6 +280,10 @@ class _Verifier:
         op = OPS.get(apply.op)
         if apply.op == "fma":
             fits = [dtype.kind for dtype in dtypes] == ["f"] * 3 and {*dtypes} == {apply.dtype}
+        elif apply.op in ("inside", "position"):
+            result = BOOL if apply.op == "inside" else dtypes[0]
+            fits = [dtype.kind for dtype in dtypes] == ["i"] * 2 and apply.dtype == result
+            fits = fits and len({*dtypes}) == 1
         elif op is None or op.kind != "map" or op.arity != len(dtypes):
             self.fail(f"{apply.op} is no op of {len(dtypes)} arguments")
         elif apply.op in ("cast", "bitcast"):

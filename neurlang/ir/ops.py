@@ -242,7 +242,7 @@ OPS: dict[str, Op] = {
         _other("pad", "view", 1, "a constant before and after the elements of each axis"),
         _other("concat", "view", -1, "arrays one after the other along an axis"),
         _other("dot", "contract", 2, "(batch, m, k) by (batch, k, n): sums of products over k"),
-        _other("gather", "index", 2, "slices of an axis chosen by integer indices"),
+        _other("gather", "index", -1, "slices of axes side by side chosen by integer indices"),
         _other("scatter", "index", 3, "slices of axis 0 set, added, ... at integer indices"),
         _other("update", "index", 2, "a strided region replaced by another array"),
         _other("sort", "order", 1, "ascending along the last axis; NaN last"),

@@ -296,14 +296,14 @@ class Block(Divider):
         return named
 
     def _gather_index(self, node: Node, index: Indices) -> Indices:
-        """Evaluate the index element now; out of range ends the program with an error."""
-        source, indices = node.args
+        """Evaluate the index elements now; out of range ends the program with an error."""
+        source, *indices = node.args
         axis = node.attrs["axis"]
-        rank = len(indices.shape)
-        wanted = (indices, index[axis : axis + rank])
-        (value,) = self.evaluate([wanted])
-        at = checked_index(self, node, value, source.shape[axis])
-        return (*index[:axis], at, *index[axis + rank :])
+        after = axis + len(indices[0].shape)
+        values = self.evaluate([(each, index[axis:after]) for each in indices])
+        sizes = source.shape[axis : axis + len(indices)]
+        places = [checked_index(self, node, value, size) for value, size in zip(values, sizes)]
+        return (*index[:axis], *places, *index[after:])
 
 
 def _number(value: int, dtype: DType = INT64) -> Literal:
@@ -315,30 +315,32 @@ def _compare(op: str, left: Affine, right: int) -> Apply:
 
 
 def checked_index(block: Block, node: Node, value: Expression, size: int) -> Affine:
-    """A data-dependent index, counted from the end where negative; 0 where the check fails."""
-    value = _narrowed(value, size)
-    dtype = value.dtype
-    zero, end = _number(0, dtype), _number(size, dtype)
-    named = block.let(value, "i")
-    negative = Apply("less", (named, zero), BOOL)
-    from_end = Apply("add", (named, end), dtype)
-    counted = block.let(Apply("where", (negative, from_end, named), dtype), "i")
-    above = Apply("less_equal", (zero, counted), BOOL)
-    below = Apply("less", (counted, end), BOOL)
-    inside = block.let(Apply("and", (above, below), BOOL), "inside")
-    block.require(inside, index_failure(node, size))
-    bounded = block.let(Apply("where", (inside, counted, zero), dtype), "k", high=size - 1)
-    return affine(bounded.register)
+    """An index that is a value, counted from the end where negative; 0 where the check fails.
+
+    What cannot lie outside is not checked: a loop's variable, or a number of few bits.
+    """
+    if isinstance(value, Index) and value.value.low >= 0 and value.value.high < size:
+        return value.value
+    value, most = _narrowed(value, size)
+    if most < size:
+        return affine(block.let(value, "k", high=most).register)
+    operands = (block.let(value, "i"), _number(size, value.dtype))
+    place = block.let(Apply("position", operands, value.dtype), "k", high=size - 1)
+    block.require(Apply("inside", operands, BOOL), index_failure(node, size))
+    return affine(place.register)
 
 
-def _narrowed(index: Expression, size: int) -> Expression:
-    """An index in 32 bits, twice as many at once, where neither it nor the axis has more."""
+def _narrowed(index: Expression, size: int) -> tuple[Expression, int]:
+    """An index in 32 bits, twice as many at once, where neither it nor the axis has more; and the
+    most that it can be, as an unsigned number."""
+    unbounded = 1 << 64
     if not (isinstance(index, Apply) and index.op == "cast" and size <= np.iinfo(np.int32).max):
-        return index
+        return index, unbounded
     (given,) = index.args
     if not np.can_cast(given.dtype, INT32):
-        return index
-    return given if given.dtype == INT32 else Apply("cast", (given,), INT32)
+        return index, unbounded
+    most = np.iinfo(given.dtype).max if given.dtype.kind == "u" else unbounded
+    return given if given.dtype == INT32 else Apply("cast", (given,), INT32), int(most)
 
 
 __all__ = ["ZERO", "Block", "Failure", "Key", "Scope", "checked_index"]

@@ -524,12 +524,12 @@ def argument_indices(
         case "pad" | "concat":
             return _piece_indices(node, index)
         case "gather":
-            source, indices = node.args
+            source, *indices = node.args
             axis = node.attrs["axis"]
-            rank = len(indices.shape)
-            unknown = divider.divide(Affine(id(node)), 1 << 62)[0]
-            at = (*index[:axis], unknown, *index[axis + rank :])
-            return [(source, at), (indices, index[axis : axis + rank])]
+            after = axis + len(indices[0].shape)
+            unknown = [divider.divide(Affine(id(each)), 1 << 62)[0] for each in indices]
+            places = [(each, index[axis:after]) for each in indices]
+            return [(source, (*index[:axis], *unknown, *index[after:])), *places]
     if node.kind == "view":
         return [(node.args[0], view_index(node, index, divider))]
     return [(arg, index) for arg in node.args]

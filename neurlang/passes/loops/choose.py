@@ -102,7 +102,7 @@ def loop_lanes(loop: For, machine: Machine) -> int:
     width = machine.lanes(size)
     flats = (load.buffer.flat(load.index) for load in loads_in(loop.body))
     apart = any(abs(flat.coefficient(loop.var)) > 1 for flat in flats)
-    if apart or any(OPS[operator].cost > OPS["div"].cost for operator in _operators(loop.body)):
+    if apart or any(_op_cost(operator) > _op_cost("div") for operator in _operators(loop.body)):
         return width
     while width // 2 >= loop.trips and width * size > NARROWEST:
         width //= 2
@@ -142,7 +142,7 @@ def cost(body: Sequence[Statement]) -> int:
                 if isinstance(part, Load):
                     loads.add(part)
                 elif isinstance(part, Apply):
-                    total += OPS[part.op].cost if part.op in OPS else 1
+                    total += _op_cost(part.op)
     return total + len(loads)
 
 
@@ -150,14 +150,14 @@ def unroll(body: Sequence[Statement], late: bool) -> int:
     """Copies of a vector loop's body: small ones hide the latency of their loads, and chains of
     operators that of each other. What divides waits for the divider, all the same, unless it stores
     to what comes `late`: two loads are under way then before a store. Functions are written with
-    short chains.
+    short chains. Elements at indices are read one by one, which is copies enough.
     """
     work, operators = cost(body), set(_operators(body))
-    if work > UNROLL_LIMIT:
+    if work > UNROLL_LIMIT or "position" in operators:
         return 1
     if operators & DIVIDING:
         return 2 if late else 1
-    simple = all(OPS[operator].cost == 1 for operator in operators)
+    simple = not any(map(is_costly, operators))
     return 4 if simple or work <= UNROLL_LIMIT // 2 else 2
 
 
@@ -165,7 +165,7 @@ def _operators(body: Sequence[Statement]) -> Iterator[str]:
     for statement in walk(body):
         for expression in expressions_of(statement):
             for part in parts(expression):
-                if isinstance(part, Apply) and part.op in OPS:
+                if isinstance(part, Apply):
                     yield part.op
 
 
@@ -211,7 +211,12 @@ def is_short_row(length: int, rows: int) -> bool:
 
 def is_costly(op: str) -> bool:
     """Whether an operator takes more than a place of an instruction that is computed anyway."""
-    return op in OPS and OPS[op].cost > 1
+    return _op_cost(op) > 1
+
+
+def _op_cost(op: str) -> int:
+    """Of an op of the table, or one that only loops have."""
+    return OPS[op].cost if op in OPS else 1
 
 
 def worth_threads(work: int, traffic: int = 0, awake: bool = False) -> bool:
