@@ -139,3 +139,38 @@ def test_numbers_of_few_bits_are_not_checked() -> None:
     rows = nl.jit(lambda x, i: np.take_along_axis(x, i, 1))
     text = rows.lower(np.zeros((5, 40)), np.zeros((5, 30), "int64")).as_text("loops")
     assert text.count("check") == 2  # of whole vectors and of the rest, and none for the rows
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4, 8])
+@pytest.mark.parametrize("index", ["uint8", "int32", "int64"])
+def test_rows_that_data_chooses(columns: int, index: str) -> None:
+    """Rows of two or three elements have a lane each, longer ones are loaded at once."""
+    points = GENERATOR.normal(size=(256, columns)).astype(np.float32)
+    i, j = (GENERATOR.integers(0, 256, 1003).astype(index) for _ in range(2))
+    if index != "uint8":
+        i[[0, 500, 1002]] = -1, -256, -7
+
+    def apart(p: Any, i: Any, j: Any) -> Any:
+        return p[i], (p[i] - p[j]) * 2, np.abs(p[i] - p[j]).max(axis=1)
+
+    compiled = nl.jit(apart)
+    for one, other in zip(compiled(points, i, j), apart(points, i, j)):
+        np.testing.assert_array_equal(one, other)
+    text = nl.jit(lambda p, i: p[i]).lower(points, i).as_text("loops")
+    assert ("for k" in text or "for j" in text) == (columns > 3), text
+    if index != "uint8":
+        i[1002] = 256
+        with pytest.raises(IndexingError):
+            compiled(points, i, j)
+
+
+def test_an_index_is_checked_once() -> None:
+    def corners(x: Any, i: Any, j: Any) -> Any:
+        i, j = np.floor(i).astype("int32"), np.floor(j).astype("int32")
+        return x[i, j] + x[i + 1, j] + x[i, j + 1] + x[i + 1, j + 1]
+
+    x = GENERATOR.normal(size=(50, 60, 3))
+    i, j = GENERATOR.uniform(0, 48, 400), GENERATOR.uniform(0, 58, 400)
+    look = nl.jit(corners)
+    np.testing.assert_array_equal(look(x, i, j), corners(x, i, j))
+    assert look.lower(x, i, j).as_text("loops").count("check") == 4

@@ -95,6 +95,7 @@ class Block(Divider):
         self.cut_loops = cut_loops
         self.statements: list[Statement] = []
         self.known: dict[Key, Expression] = {}
+        self.positions: dict[tuple[Key, int], Affine] = {}  # of indices, along an axis
         self.depth: dict[Key, int] = {}
         self.uses: dict[Key, int] = {}
         self.arguments: dict[Key, list[Key]] = {}
@@ -300,9 +301,10 @@ class Block(Divider):
         source, *indices = node.args
         axis = node.attrs["axis"]
         after = axis + len(indices[0].shape)
-        values = self.evaluate([(each, index[axis:after]) for each in indices])
+        wanted = [(each, index[axis:after]) for each in indices]
+        self.evaluate(wanted)
         sizes = source.shape[axis : axis + len(indices)]
-        places = [checked_index(self, node, value, size) for value, size in zip(values, sizes)]
+        places = [checked_index(self, node, key, size) for key, size in zip(wanted, sizes)]
         return (*index[:axis], *places, *index[after:])
 
 
@@ -314,11 +316,18 @@ def _compare(op: str, left: Affine, right: int) -> Apply:
     return Apply(op, (Index(left, INT64), _number(right)), BOOL)
 
 
-def checked_index(block: Block, node: Node, value: Expression, size: int) -> Affine:
+def checked_index(block: Block, node: Node, wanted: Key, size: int) -> Affine:
     """An index that is a value, counted from the end where negative; 0 where the check fails.
 
     What cannot lie outside is not checked: a loop's variable, or a number of few bits.
     """
+    if (wanted, size) not in block.positions:
+        (value,) = block.evaluate([wanted])
+        block.positions[wanted, size] = _position(block, node, value, size)
+    return block.positions[wanted, size]
+
+
+def _position(block: Block, node: Node, value: Expression, size: int) -> Affine:
     if isinstance(value, Index) and value.value.low >= 0 and value.value.high < size:
         return value.value
     value, most = _narrowed(value, size)

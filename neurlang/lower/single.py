@@ -47,8 +47,7 @@ def _scattered(
     base, indices, values = node.args
     rest, inner = outer_loops([(0, size) for size in base.shape[1:]], "rst")
     block = Block(scope)
-    (chosen,) = block.evaluate([(indices, at)])
-    place: Indices = (*part, checked_index(block, node, chosen, base.shape[0]), *rest)
+    place: Indices = (*part, checked_index(block, node, (indices, at), base.shape[0]), *rest)
     element = Block(scope)
     (value,) = element.evaluate([(values, at + rest)])
     if node.attrs["mode"] != "set":

@@ -16,6 +16,7 @@ from neurlang.ir.loops import (
     Index,
     Load,
     Ref,
+    Register,
     Statement,
     Store,
     Update,
@@ -43,6 +44,8 @@ LEAST_PIECE = 1024  # bytes that one claim stores side by side: the lines at its
 GRAIN_WORK = 1 << 18  # operators that one claim of a thread should be worth
 LEAST_SHORT_ROWS = 8  # that lie across vectors
 SHORTER_ROW, MANY_SHORT_ROWS = 8, 1024  # longer ones are as many times more code: only for many
+GATHERED_LANES = 8  # whose elements are read one by one: more are as much more code
+LONGEST_GATHERED_ROW = 3  # elements; more are loaded at once
 SHORT_ROW_COST = 400  # cost of all loops along such a row, which are written out
 CHUNK_WORK = 1 << 17  # the same for flat loops, whose pieces need not be whole rows
 COPY_LIMIT = 2000  # cost of all copies of what a reduction down columns adds up
@@ -100,7 +103,9 @@ def loop_lanes(loop: For, machine: Machine) -> int:
     functions give for an element must not depend on how long a loop is."""
     size = _widest(loop.body)
     width = machine.lanes(size)
-    flats = (load.buffer.flat(load.index) for load in loads_in(loop.body))
+    flats = [load.buffer.flat(load.index) for load in loads_in(loop.body)]
+    if any(isinstance(atom, Register) for flat in flats for atom, _ in flat.terms):
+        return min(width, GATHERED_LANES)
     apart = any(abs(flat.coefficient(loop.var)) > 1 for flat in flats)
     if apart or any(_op_cost(operator) > _op_cost("div") for operator in _operators(loop.body)):
         return width
@@ -201,6 +206,15 @@ def rows_lie_across(loop: For) -> bool:
         return False
     longest = max(each.trips for each in inner)
     return is_short_row(longest, loop.trips) and cost(loop.body) <= SHORT_ROW_COST
+
+
+def gathers_lie_across(loop: For) -> bool:
+    """Whether the elements of rows that data chooses had better have a lane for each row: where
+    these are no vectors, and the indices lie next to each other, or are computed."""
+    trips = [inner.trips for inner in walk(loop.body) if isinstance(inner, For)]
+    indices = [load for load in loads_in(loop.body) if load.dtype.kind in "iu"]
+    apart = (abs(load.buffer.flat(load.index).coefficient(loop.var)) for load in indices)
+    return max(trips, default=0) <= LONGEST_GATHERED_ROW and max(apart, default=0) <= 1
 
 
 def is_short_row(length: int, rows: int) -> bool:

@@ -45,7 +45,7 @@ def interleave(kernel: Kernel) -> Kernel:
     """Write out loops along short rows, where all that they access lies in such rows.
 
     What they store must fill rows, so that whole vectors are written. The bits are those of the
-    reductions' trees, which are wider than a row. Leaves alone what data indexes.
+    reductions' trees, which are wider than a row. Leaves alone what is stored where data says.
     """
     if kernel.schedule != "rows":
         return kernel
@@ -114,17 +114,19 @@ def _written_out(statement: Statement) -> Statement:
 
 def _is_regular(loop: For) -> bool:
     """Whether all that is accessed outside of scratch lies in short rows, by the loop's variable,
-    and inner loops carry nothing on but reductions."""
+    or is read where data says, and inner loops carry nothing on but reductions."""
     inside = list(walk(loop.body))
     if not all(isinstance(s, Let | Update | Store | Alloc | Check | For) for s in inside):
         return False
     scratch = {statement.buffer for statement in inside if isinstance(statement, Alloc)}
-    own = defined_in(loop.body)
+    stored = {statement.buffer for statement in inside if isinstance(statement, Store)}
+    own, gathers = defined_in(loop.body), choose.gathers_lie_across(loop)
     for buffer, index in accesses(loop.body):
         flat = buffer.flat(index)
         if any(atom in own for atom, _ in flat.terms):
-            return False
-        if buffer not in scratch and abs(flat.coefficient(loop.var)) > LONGEST_ROW:
+            if buffer in stored or not gathers:
+                return False
+        elif buffer not in scratch and abs(flat.coefficient(loop.var)) > LONGEST_ROW:
             return False
     return all(_only_reduces(inner) for inner in inside if isinstance(inner, For))
 
