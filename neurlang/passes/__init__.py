@@ -29,6 +29,7 @@ from neurlang.passes.loops.pack import pack
 from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
 from neurlang.passes.loops.prefetch_rows import prefetch_rows
+from neurlang.passes.loops.quotients import quotients
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
@@ -55,6 +56,7 @@ LOOP_PASSES = (
     interchange,  # before anything is named between the loops that change places
     hoist,  # scalars leave the loop before lanes make vectors of them
     contract,  # with fast_math alone; what loops do not change has been named
+    quotients,  # before lanes are chosen: products hide what quotients wait for
     interleave,  # before the loops along short rows are taken for vectors
     exchange,  # before tiles: rows of products along vectors
     tile,  # blocks for what lies across, tiles for products

@@ -12,9 +12,7 @@ from neurlang.ir.ops import OPS, PURE_VIEWS
 from neurlang.ir.types import Type
 
 LARGEST = 64  # elements of a constant that is worth keeping in the graph
-EXACT = frozenset(
-    op.name for op in OPS.values() if op.kind == "map" and op.cost <= 4 and op.name != "cast"
-) | {"cast"}
+EXACT = {op.name for op in OPS.values() if op.kind == "map" and op.cost <= 4} | {"cast"}
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -23,13 +21,14 @@ def fold_constants(graph: Graph) -> Graph:
     Elementary functions are left to machine code, whose bits differ from NumPy's: folding must not
     change a result.
     """
-    return rebuild(graph, _fold)
+    return rebuild(graph, lambda node, args: fold(with_args(node, args)))
 
 
-def _fold(node: Node, args: tuple[Node, ...]) -> Node:
-    new = with_args(node, args)
+def fold(node: Node) -> Node:
+    """The constant that a node is, if it is one, else the node."""
+    args = node.args
     if not args or any(arg.op != "const" for arg in args):
-        return new
+        return node
     if node.kind == "map" and node.op in EXACT and all(map(is_splat, args)):
         return make_constant(_scalar(node, args), node.type, node.where)
     if node.op in PURE_VIEWS and is_splat(args[0]):
@@ -38,9 +37,9 @@ def _fold(node: Node, args: tuple[Node, ...]) -> Node:
     if small and (node.op in EXACT or (node.kind == "view" and node.op != "dot")):
         values = [np.broadcast_to(arg.attrs["value"], arg.shape) for arg in args]
         with np.errstate(all="ignore"):
-            value = np.ascontiguousarray(evaluate_node(new, values))
+            value = np.ascontiguousarray(evaluate_node(node, values))
         return make_constant(value.reshape(node.shape), node.type, node.where)
-    return new
+    return node
 
 
 def _scalar(node: Node, args: tuple[Node, ...]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from neurlang.ir.graph import Graph, Node, make_node, rebuild, with_args
 from neurlang.ir.types import DType
+from neurlang.passes.graph.fold_constants import fold
 from neurlang.passes.graph.simplify_views import VIEW_RULES
 from neurlang.passes.rules import (
     BITS,
@@ -222,6 +223,9 @@ CHOICES = (
 CASTS = (
     rule(cast(x), x, when=_keeps_dtype),
     rule(cast(cast(x)), cast(x), when=_inner_cast_is_idle),
+    rule(cast(where(c, a, b)), where(c, cast(a), cast(b))),
+    rule(cast(where(c, cast(x), b)), where(c, cast(x), cast(b)), when=_inner_cast_is_idle),
+    rule(cast(where(c, a, cast(x))), where(c, cast(a), cast(x)), when=_inner_cast_is_idle),
     rule(op("bitcast", x), x, when=_keeps_dtype),
     rule(op("bitcast", op("bitcast", x)), op("bitcast", x)),
 )
@@ -296,7 +300,7 @@ def _rewrite(node: Node, fast_math: bool, steps: int) -> Node | None:
 
     def make(name: str, args: Sequence[Node], attrs: dict[str, Any]) -> Node:
         settled = [_settle(arg, fast_math, steps // 4) if arg in fresh else arg for arg in args]
-        made = make_node(name, settled, node.where, **attrs)
+        made = fold(make_node(name, settled, node.where, **attrs))
         fresh.add(made)
         return made
 
