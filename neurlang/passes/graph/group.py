@@ -37,6 +37,7 @@ from neurlang.passes.graph.worth import columns_stay, columns_worth_it, rows_wor
 
 RECOMPUTE_COST = 12  # inlining more than this into a second kernel costs more than a store
 SHOWN_WORK = 1 << 14  # operators that a broadcast of quotients or roots repeats before a store pays
+CHEAP_SHOWN_WORK = 1 << 20  # of other operators
 LARGEST_KERNEL = 2000  # nodes: LLVM takes more than twice as long for a body twice as large
 MAX_PLACES = 3  # elements of one node that one element of a consumer may ask for
 PROLOGUE_COST = 4  # operators before a product that are evaluated while its operand is packed
@@ -477,7 +478,8 @@ class _Grouping:
 def _is_worth_storing(node: Node, cost: int) -> bool:
     """Whether what a broadcast shows is costly, or less so and shown to many elements."""
     again = math.prod(node.shape) - math.prod(node.args[0].shape)
-    return cost > RECOMPUTE_COST or (cost >= OPS["div"].cost and again * cost >= SHOWN_WORK)
+    least = SHOWN_WORK if cost >= OPS["div"].cost else CHEAP_SHOWN_WORK
+    return cost > RECOMPUTE_COST or again * cost >= least
 
 
 def _varies_inside(node: Node, found: Group) -> bool:

@@ -103,9 +103,9 @@ def loop_lanes(loop: For, machine: Machine) -> int:
     functions give for an element must not depend on how long a loop is."""
     size = _widest(loop.body)
     width = machine.lanes(size)
-    flats = [load.buffer.flat(load.index) for load in loads_in(loop.body)]
-    if any(isinstance(atom, Register) for flat in flats for atom, _ in flat.terms):
+    if any(map(_is_gathered, loads_in(loop.body))):
         return min(width, GATHERED_LANES)
+    flats = (load.buffer.flat(load.index) for load in loads_in(loop.body))
     apart = any(abs(flat.coefficient(loop.var)) > 1 for flat in flats)
     if apart or any(_op_cost(operator) > _op_cost("div") for operator in _operators(loop.body)):
         return width
@@ -133,7 +133,8 @@ def _is_index(part: object) -> bool:
 
 
 def cost(body: Sequence[Statement]) -> int:
-    """Operators and memory accesses of one execution of the statements, loops multiplied."""
+    """Operators and memory accesses of one execution of the statements, loops multiplied. What lies
+    where data says is as many accesses as a vector of it has lanes."""
     total = 0
     loads: set[Load] = set()  # what is read twice is loaded once
     for statement in body:
@@ -148,7 +149,12 @@ def cost(body: Sequence[Statement]) -> int:
                     loads.add(part)
                 elif isinstance(part, Apply):
                     total += _op_cost(part.op)
-    return total + len(loads)
+    return total + sum(GATHERED_LANES if _is_gathered(load) else 1 for load in loads)
+
+
+def _is_gathered(load: Load) -> bool:
+    """Whether a register is a part of the index."""
+    return any(isinstance(atom, Register) for at in load.index for atom, _ in at.terms)
 
 
 def unroll(body: Sequence[Statement], late: bool) -> int:
