@@ -41,3 +41,15 @@ def test_what_a_broadcast_shows_is_computed_once(function: Callable[..., Any], c
     wanted = function(*(a.astype(np.float64) for a in (x, v, w)))
     found = nl.jit(function, cache=False)(x, v, w)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_product_that_a_million_elements_show_is_stored() -> None:
+    def scaled(x: Any, g: Any, w: Any) -> Any:
+        return ((x * g) * w).sum(axis=1)
+
+    x, g = np.ones((2, 1024), np.float32)
+    for rows, kernels in ((4096, 2), (64, 1)):
+        w = np.ones((rows, 1024), np.float32)
+        text = nl.jit(scaled).lower(x, g, w).as_text("loops")
+        assert text.count("\nkernel") + text.startswith("kernel") == kernels, text
+        np.testing.assert_array_equal(nl.jit(scaled)(x, g, w), scaled(x, g, w))
