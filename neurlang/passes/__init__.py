@@ -30,6 +30,7 @@ from neurlang.passes.loops.parallelize import parallelize
 from neurlang.passes.loops.prefetch import prefetch
 from neurlang.passes.loops.prefetch_rows import prefetch_rows
 from neurlang.passes.loops.quotients import quotients
+from neurlang.passes.loops.share_quotients import share_quotients
 from neurlang.passes.loops.stream import stream
 from neurlang.passes.loops.tile import tile
 from neurlang.passes.loops.transpose import transpose
@@ -67,6 +68,7 @@ LOOP_PASSES = (
     locate,  # two loops over a row as one; the rest of what vectorize makes vectors of
     distribute,  # before vectors are made: it leaves a loop that must stay serial
     vectorize,
+    share_quotients,  # once it is known which lanes there are
     unroll,  # vectors side by side, sums in registers
     jam,  # rows side by side, once their sums are vectors
     join_blocks,  # now that each of them is laid out

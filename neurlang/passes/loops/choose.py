@@ -14,12 +14,16 @@ from neurlang.ir.loops import (
     Apply,
     For,
     Index,
+    Let,
+    Literal,
     Load,
     Ref,
     Register,
     Statement,
     Store,
     Update,
+    Var,
+    defined_in,
     expressions_of,
     loads_in,
     parts,
@@ -101,9 +105,10 @@ def loop_lanes(loop: For, machine: Machine) -> int:
     """The same for one loop: if it is shorter than a vector, the least that holds it. Elements that
     are picked from rows come from as few vectors as there can be, which are whole ones; and what
     functions give for an element must not depend on how long a loop is."""
-    size = _widest(loop.body)
-    width = machine.lanes(size)
-    if any(map(_is_gathered, loads_in(loop.body))):
+    body = _without_shared(loop, machine)
+    size = _widest(body)
+    width, made = machine.lanes(size), defined_in(body)
+    if any(_is_gathered(load, made) for load in loads_in(body)):
         return min(width, GATHERED_LANES)
     flats = (load.buffer.flat(load.index) for load in loads_in(loop.body))
     apart = any(abs(flat.coefficient(loop.var)) > 1 for flat in flats)
@@ -112,6 +117,26 @@ def loop_lanes(loop: For, machine: Machine) -> int:
     while width // 2 >= loop.trips and width * size > NARROWEST:
         width //= 2
     return width
+
+
+def _without_shared(loop: For, machine: Machine) -> Sequence[Statement]:
+    """The body of a loop without the quotients of indices that all lanes will share."""
+    rest = [s for s in loop.body if not _divides_index(s, loop.var)]
+    lanes = machine.lanes(_widest(rest))
+    sums = any(isinstance(statement, Update) for statement in loop.body)
+    shared = sums and all(_divides_index(s, loop.var) % lanes == 0 for s in loop.body)
+    return rest if shared else loop.body
+
+
+def _divides_index(statement: Statement, var: Var) -> int:
+    """What the vectors of a loop may be a part of, where a statement is the quotient or remainder
+    of an index that counts with it: the gcd of the divisor and all that the index begins at."""
+    match statement:
+        case Let(_, Apply("floor_div" | "mod", (Index(index), Literal(divisor)))):
+            others = (number for atom, number in index.terms if atom is not var)
+            if index.coefficient(var) == 1:
+                return math.gcd(int(divisor), index.constant, *others)
+    return 0
 
 
 def _widest(body: Sequence[Statement]) -> int:
@@ -149,12 +174,13 @@ def cost(body: Sequence[Statement]) -> int:
                     loads.add(part)
                 elif isinstance(part, Apply):
                     total += _op_cost(part.op)
-    return total + sum(GATHERED_LANES if _is_gathered(load) else 1 for load in loads)
+    made = {statement.register for statement in body if isinstance(statement, Let)}
+    return total + sum(GATHERED_LANES if _is_gathered(load, made) else 1 for load in loads)
 
 
-def _is_gathered(load: Load) -> bool:
-    """Whether a register is a part of the index."""
-    return any(isinstance(atom, Register) for at in load.index for atom, _ in at.terms)
+def _is_gathered(load: Load, made: set[Register]) -> bool:
+    """Whether what was made of data is a part of the index."""
+    return any(atom in made for at in load.index for atom, _ in at.terms)
 
 
 def unroll(body: Sequence[Statement], late: bool) -> int:
