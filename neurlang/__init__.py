@@ -30,6 +30,7 @@ from neurlang.frontend.elementwise import *
 from neurlang.frontend.indexing import *
 from neurlang.frontend.linear import *
 from neurlang.frontend.manipulation import *
+from neurlang.frontend.names import *
 from neurlang.frontend.ordering import *
 from neurlang.frontend.places import *
 from neurlang.frontend.reals import *
