@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import more_workloads  # noqa: F401  registers them
 import numpy as np
 from workloads import HEADS, WORKLOADS, Workload
 
@@ -148,6 +149,7 @@ def open_torch(workload: Workload) -> Library:
         pad=lambda x, edges: torch.nn.functional.pad(x, [n for pair in edges[::-1] for n in pair]),
         permute_dims=torch.permute,
         take=lambda x, places, axis: torch.index_select(x, axis, places),
+        take_along_axis=torch.take_along_dim,
         tensordot=lambda a, b, axes: torch.tensordot(a, b, dims=axes),
     )
     return Library(space, torch.no_grad(), torch.from_numpy, own=torch_functions(torch))
@@ -220,7 +222,7 @@ def open_torch_compile(workload: Workload) -> Library:
 def open_numba(workload: Workload) -> Library:
     """Loops by hand; the modules are run again, so that nothing in them is compiled yet."""
     loops: dict[str, Function] = {}
-    for name in ("numba_loops", "numba_products"):
+    for name in ("numba_loops", "numba_products", "numba_more"):
         loops |= importlib.reload(importlib.import_module(name)).LOOPS
     return Library(None, own=loops, only_own=True)
 

@@ -3,6 +3,7 @@
     python benchmarks/peers.py                           # against NumPy
     python benchmarks/peers.py --peers OTHER/bin/python  # jax, torch, numba, where OTHER has them
     python benchmarks/peers.py 'matmul*' softmax_64 --threads 1 --json results.json
+    python benchmarks/peers.py 'more_*'                  # programs of other kinds
     python benchmarks/peers.py --show results.json       # the tables of an earlier run
 
 Every library runs in a process of its own, one for each number of threads, on arrays of its own. A
@@ -183,7 +184,8 @@ def load(file: Path) -> list[Row]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Whole programs against other array libraries.")
-    parser.add_argument("workloads", nargs="*", default=["*"], help="names, or patterns of names")
+    usual = [name for name in WORKLOADS if not name.startswith("more_")]
+    parser.add_argument("workloads", nargs="*", default=usual, help="names, or patterns of names")
     parser.add_argument(
         "--peers", metavar="PYTHON", default=sys.executable, help="where jax, torch, numba are"
     )

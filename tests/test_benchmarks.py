@@ -25,7 +25,7 @@ def run(script: str, *arguments: str) -> str:
 def test_peers(tmp_path: Path) -> None:
     """Results are verified against NumPy in float64, timed, written, and shown as tables."""
     file = tmp_path / "results.json"
-    names = ["add16", "chain64", "matmul_32"]
+    names = ["add16", "chain64", "matmul_32", "more_points"]
     short = ("--rounds", "1", "--seconds", "0.001", "--libraries", "neurlang", "numpy")
     printed = run("peers.py", *names, *short, "--json", str(file))
     workloads = json.loads(file.read_text())["workloads"]
