@@ -9,6 +9,7 @@ import pytest
 
 import neurlang as nl
 from neurlang.errors import IndexingError
+from neurlang.ir.loops import Kernel, Register, accesses
 
 GENERATOR = np.random.default_rng(0)
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -174,3 +175,19 @@ def test_an_index_is_checked_once() -> None:
     look = nl.jit(corners)
     np.testing.assert_array_equal(look(x, i, j), corners(x, i, j))
     assert look.lower(x, i, j).as_text("loops").count("check") == 4
+
+
+def test_bounds_of_indices_stay() -> None:
+    """Addresses are computed in 32 bits where the bounds of what they are made of allow it."""
+    points, places = np.zeros((256, 3), np.float32), np.zeros(40, np.int32)
+    made = nl.jit(lambda p, i: p[i]).trace(points, places).lower().made
+    assert made.program is not None
+    (kernel,) = made.program.steps
+    assert isinstance(kernel, Kernel)
+    used = {
+        atom
+        for buffer, index in accesses(kernel.body)
+        for atom, _ in buffer.flat(index).terms
+        if isinstance(atom, Register)
+    }
+    assert {(register.low, register.high) for register in used} == {(0, 255)}

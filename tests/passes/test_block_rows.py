@@ -177,3 +177,11 @@ def test_a_row_that_others_need_ends_a_chain() -> None:
     assert not joined(made)
     wide = [a.astype(np.float64) for a in arguments]
     np.testing.assert_allclose(results[0], across(*wide), rtol=1e-4, atol=1e-4)
+
+
+def test_a_product_of_one_row() -> None:
+    """It has no rows to make blocks of."""
+    a, b = GENERATOR.random((1, 63)) > 0.5, GENERATOR.random((63, 63)) > 0.5
+    with nl.options(verify=True, cache="off"):
+        np.testing.assert_array_equal(nl.jit(lambda a, b: a @ b)(a, b), a @ b)
+        np.testing.assert_array_equal(nl.jit(lambda a, b: (a @ b).astype("u1"))(a, b), a @ b)

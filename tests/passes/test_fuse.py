@@ -79,3 +79,34 @@ def test_what_merges() -> None:
     assert count(over(8, y, x), over(8, z, y)) == 2  # reads what the first stores
     assert count(over(8, z, y), over(8, y, x)) == 2  # the first reads what it stores
     assert count(over(8, y, x, inner=False), over(8, z, x, inner=False)) == 2  # better apart
+
+
+def test_rows_that_are_stored_twice() -> None:
+    """Another order of rows, or another axis: the later store must come last."""
+    x, y = (Buffer(name, FLOAT32, (8, 8)) for name in "xy")
+    i, j = Var("i", 0, 7), Var("j", 0, 7)
+    read = Load(x, (affine(i), affine(j)))
+
+    def storing(*at: Any) -> For:
+        inner = For(j, 0, 8, 1, "serial", (Store(y, at, read),))
+        return For(i, 0, 8, 1, "serial", (inner,))
+
+    straight = storing(affine(i), affine(j))
+    assert count(straight, storing(affine(i), affine(j) * -1 + 7)) == 1
+    assert count(straight, storing(affine(i) * 8 + affine(j))) == 1
+    assert count(straight, storing(affine(i) * -1 + 7, affine(j))) == 2
+    assert count(straight, storing(affine(j), affine(i))) == 2
+    assert count(straight, storing(affine(i) * 8 + affine(j) + 1)) == 2
+    assert count(storing(affine(j), affine(i)), storing(affine(j), affine(i))) == 1
+
+
+def test_updates_of_regions() -> None:
+    def reversed_rows(x: Any) -> Any:
+        base = np.broadcast_to(nl.arange(33, dtype="float32"), (3, 33))
+        return nl.update(base, (slice(None, None, -1), slice(None, -22, -1)), x)
+
+    x = GENERATOR.standard_normal((3, 21)).astype(np.float32)
+    wanted = np.broadcast_to(np.arange(33, dtype=np.float32), (3, 33)).copy()
+    wanted[::-1, :-22:-1] = x
+    with nl.options(verify=True, cache="off"):
+        np.testing.assert_array_equal(nl.jit(reversed_rows)(x), wanted)

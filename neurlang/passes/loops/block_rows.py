@@ -86,7 +86,7 @@ def _find(steps: Sequence[Step], results: set[Buffer]) -> _Chain | None:
     extents = tuple(loop.stop for loop in _rows_of_product(first) if loop.stop > 1)
     written = set(first.outputs)
     kernels = [first]
-    if not _goes_by_rows(first, extents, written):
+    if not extents or not _goes_by_rows(first, extents, written):
         return None
     for step in steps[1:]:
         if not written.intersection(step.inputs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from neurlang.ir.apart import rows_agree
 from neurlang.ir.loops import (
     Buffer,
     For,
@@ -25,7 +26,8 @@ from neurlang.ir.rewriter import Rewriter
 def fuse(kernel: Kernel) -> Kernel:
     """Merge neighbouring outer loops over the same range, such as the pieces of a stencil's rows.
 
-    Neither may read what the other stores, nor share a register with it. Innermost loops merge
+    Neither may read what the other stores, nor share a register with it; what both store to has
+    rows, of which one belongs to an iteration. Innermost loops merge
     only with a loop that holds others: on their own they are better vectors.
     """
     if kernel.schedule != "rows":
@@ -68,8 +70,11 @@ def _can_merge(run: Sequence[Statement], loop: Statement) -> bool:
         return False
     if first.kind != "serial" or loop.kind != "serial":
         return False
-    alone = all(_keeps_to_itself(statement) for statement in (*run, loop))
-    return alone and not _stored(run) & _loaded([loop]) and not _loaded(run) & _stored([loop])
+    if not all(_keeps_to_itself(statement) for statement in (*run, loop)):
+        return False
+    if _stored(run) & _loaded([loop]) or _loaded(run) & _stored([loop]):
+        return False
+    return all(rows_agree(other, loop) for other in run if isinstance(other, For))
 
 
 def _keeps_to_itself(loop: Statement) -> bool:

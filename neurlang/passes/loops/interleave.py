@@ -155,8 +155,8 @@ class _Copies(Rewriter):
             return self.kept[expression.buffer, self.indices(expression.index)]
         return super().expression(expression)
 
-    def _named(self, name: str, value: Expression) -> Ref:
-        register = Register(name + self.suffix, value.dtype)
+    def _named(self, name: str, value: Expression, low: int = 0, high: int = 0) -> Ref:
+        register = Register(name + self.suffix, value.dtype, low=low, high=high)
         self.result.append(Let(register, value))
         return Ref(register)
 
@@ -172,7 +172,8 @@ class _Copies(Rewriter):
                 case For():
                     self._write_out(statement)
                 case Let(register, value):
-                    found = self._named(register.name, self.expression(value))
+                    new = self.expression(value)
+                    found = self._named(register.name, new, register.low, register.high)
                     self.registers[register] = found
                     self.atoms[register] = affine(found.register)
                 case Update(register, op, value) if register in own:
