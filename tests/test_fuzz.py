@@ -21,7 +21,7 @@ from fuzzing_run import (
 
 import neurlang as nl
 
-GRAPHS = int(os.environ.get("NEURLANG_SOAK", "3000"))
+GRAPHS = int(os.environ.get("NEURLANG_SOAK", "6000"))
 CHUNKS = 40
 VARIANTS: list[dict[str, Any]] = [
     {"fusion": False},
