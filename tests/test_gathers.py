@@ -191,3 +191,13 @@ def test_bounds_of_indices_stay() -> None:
         if isinstance(atom, Register)
     }
     assert {(register.low, register.high) for register in used} == {(0, 255)}
+
+
+def test_a_place_that_is_known() -> None:
+    """All that a loop along rows did may be the same for each element."""
+
+    def second(x: Any) -> Any:
+        return np.take(x - x.sum(axis=1, keepdims=True), 1, axis=1)
+
+    x = GENERATOR.integers(0, 9, (2, 5)).astype(np.float32)
+    np.testing.assert_array_equal(nl.jit(second)(x), second(x))

@@ -51,7 +51,8 @@ class _Hoist:
                 inner = statement.with_body(self.body(statement.body))
                 before, loop = self._loop(inner)
                 result.extend(before)
-                result.append(loop)
+                if loop.body:  # all of it may be the same each time
+                    result.append(loop)
             else:
                 result.append(statement)
         return result
