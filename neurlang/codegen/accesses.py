@@ -283,6 +283,7 @@ class Accesses:
         match value:
             case Load(buffer, index) | Apply("cast", (Load(buffer, index),), _):
                 flat, whole = buffer.flat(index), self.mask is None and self.lanes > 1
+                whole = whole and buffer.dtype.itemsize <= value.dtype.itemsize  # kept by the cast
                 if whole and buffer.dtype.kind in "iu" and self._stride(flat) == 1:
                     self.listed[register] = Listed(self._address(buffer, flat), buffer.dtype)
             case Apply("position", (Ref(source), Literal(size)), _) if source in self.listed:

@@ -160,7 +160,8 @@ class _Function(Accesses):
                     self._set(register, index, constant_value(value, dtype, register.lanes))
                 case Let(register, value, index) | Update(register, "set", value, index):
                     self._set(register, index, self._value(value))
-                    self.remember(register, value)
+                    if not index:
+                        self.remember(register, value)
                 case Update(register, op, value, index):
                     self._update(register, op, value, index)
                 case Store():

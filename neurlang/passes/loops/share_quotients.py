@@ -35,7 +35,7 @@ def share_quotients(kernel: Kernel) -> Kernel:
     element, or a vector, and no gather. A sum over rows that lie in blocks, as those of quantised
     weights with a scale for each, divides so. Only where a vector stands by itself, as in sums.
     """
-    if not any(map(_divides, walk(kernel.body))):
+    if kernel.schedule != "rows" or not any(map(_divides, walk(kernel.body))):
         return kernel
     return kernel.with_body(_body(kernel.body, {}))
 
