@@ -201,3 +201,18 @@ def test_a_place_that_is_known() -> None:
 
     x = GENERATOR.integers(0, 9, (2, 5)).astype(np.float32)
     np.testing.assert_array_equal(nl.jit(second)(x), second(x))
+
+
+def test_indices_that_a_cast_changes() -> None:
+    x, places = np.arange(300, dtype=np.float32), np.arange(64)
+    places[7] += 2**45
+    look = nl.jit(lambda x, i: x[i.astype("int32")])
+    np.testing.assert_array_equal(look(x, places), x[places.astype("int32")])
+
+
+def test_columns_of_what_is_gathered_or_repeated() -> None:
+    a, places = GENERATOR.normal(size=(2, 3, 1)), np.zeros(8, int)
+    found = nl.jit(lambda a, i: a[1, :, i].max(-1))(a, places)
+    np.testing.assert_array_equal(found, a[1, :, places].max(-1))
+    w, v = np.ones((40, 144)), np.ones(16)
+    np.testing.assert_array_equal(nl.jit(lambda w, v: (w * np.tile(v, 9)).sum(0))(w, v), 40 * w[0])
