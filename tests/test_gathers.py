@@ -216,3 +216,9 @@ def test_columns_of_what_is_gathered_or_repeated() -> None:
     np.testing.assert_array_equal(found, a[1, :, places].max(-1))
     w, v = np.ones((40, 144)), np.ones(16)
     np.testing.assert_array_equal(nl.jit(lambda w, v: (w * np.tile(v, 9)).sum(0))(w, v), 40 * w[0])
+
+
+def test_an_axis_without_elements() -> None:
+    with pytest.raises(IndexingError, match="axis of size 0"):
+        nl.jit(lambda x, i: x[i])(np.zeros(0), np.zeros(5, int))
+    assert nl.jit(lambda x, i: x[i])(np.zeros(0), np.zeros(0, int)).shape == (0,)

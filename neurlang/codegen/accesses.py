@@ -43,8 +43,8 @@ MOST_USUAL = 1000  # vectors of indices that are positions as they stand, to one
 
 
 class Listed(NamedTuple):
-    """Values that lie in memory, one for each lane. Indices of these are positions as they stand
-    where that is `usual`, which they all are then; always, if nothing is asked."""
+    """Integers that lie in memory side by side, one for each lane. As indices they are positions as
+    they stand where `usual` holds; always, where it is None."""
 
     address: Value
     dtype: DType
@@ -282,9 +282,10 @@ class Accesses:
         """That a register holds a vector as it lies in memory, or positions that lie there."""
         match value:
             case Load(buffer, index) | Apply("cast", (Load(buffer, index),), _):
-                flat, whole = buffer.flat(index), self.mask is None and self.lanes > 1
-                whole = whole and buffer.dtype.itemsize <= value.dtype.itemsize  # kept by the cast
-                if whole and buffer.dtype.kind in "iu" and self._stride(flat) == 1:
+                flat, source = buffer.flat(index), buffer.dtype
+                kept = source.kind in "iu" and source.itemsize <= value.dtype.itemsize
+                whole = self.mask is None and self.lanes > 1 and self._stride(flat) == 1
+                if kept and whole:
                     self.listed[register] = Listed(self._address(buffer, flat), buffer.dtype)
             case Apply("position", (Ref(source), Literal(size)), _) if source in self.listed:
                 found = self.registers[(source, ())]
@@ -345,6 +346,7 @@ class Accesses:
         return extend(index, "i64")
 
     def _gather_vector(self, load: Load, flat: Affine, stride: int | None) -> Value:
+        """Elements anywhere, by addresses that are a vector."""
         element = memory_type(load.buffer.dtype)
         type = vector_type(element, self.lanes)
         pointers = self._addresses(load.buffer, flat, stride)

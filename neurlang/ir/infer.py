@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neurlang.errors import AxisError, DTypeError, ShapeError, Where
+from neurlang.errors import AxisError, DTypeError, IndexingError, ShapeError, Where
 from neurlang.ir.ops import CUMULATIVE, OPS, SCATTER_MODES, Op
 from neurlang.ir.types import BOOL, INT64, Type
 
@@ -186,7 +186,7 @@ def _gather(op: Op, types: Sequence[Type], attrs: Mapping[str, Any]) -> Type:
         axes = f"axis {axis}" if after == axis + 1 else f"axes {axis}..{after - 1}"
         raise AxisError(f"gather along {axes} of {source}")
     if 0 in source.shape[axis:after] and first.size:
-        raise ShapeError(f"cannot take elements of {source} along an axis of size 0")
+        raise IndexingError(f"cannot take elements of {source} along an axis of size 0")
     return Type(source.dtype, (*source.shape[:axis], *first.shape, *source.shape[after:]))
 
 

@@ -178,3 +178,22 @@ def test_which_columns_wait_in_scratch() -> None:
     assert scratch(1024, REDUCTIONS["sum"])
     assert not scratch(256, REDUCTIONS["sum"])  # too few for blocks
     assert not scratch(4096, lambda x: elaborate(x).sum(axis=0))
+
+
+def test_indices_that_columns_make() -> None:
+    """A place that is found down columns is an index, and a quotient both that and a value."""
+    b, v = GENERATOR.normal(size=(9, 65)), GENERATOR.normal(size=9)
+    w, q = GENERATOR.normal(size=(17, 480)), GENERATOR.normal(size=(17, 5))
+
+    def picked(b: Any, v: Any) -> Any:
+        place = np.argmax(b, 0)
+        return v[place], b[place, np.arange(65)]
+
+    def in_blocks(w: Any, q: Any) -> Any:
+        return (w * np.repeat(q, 96, axis=1) * (nl.arange(480) // 96)).argmax(0)
+
+    with nl.options(verify=True, cache="off"):
+        for one, other in zip(nl.jit(picked)(b, v), picked(b, v)):
+            np.testing.assert_array_equal(one, other)
+        wanted = (w * np.repeat(q, 96, axis=1) * (np.arange(480) // 96)).argmax(0)
+        np.testing.assert_array_equal(nl.jit(in_blocks)(w, q), wanted)

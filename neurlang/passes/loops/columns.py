@@ -125,7 +125,9 @@ class _Tile:
         self.full = full
         self.partial = partial
         self.vectors = full + (partial > 0)
-        self.indices = needed(loop.body, index_registers(loop.body))
+        body = self.loop.body
+        carried, indices = updated_in(body), needed(body, index_registers(body))
+        self.indices = [let for let in indices if let.register not in carried]
         self.arrays = {
             register: Register(register.name, register.dtype, lanes, (full + (partial > 0),))
             for register in self._crossing()

@@ -35,7 +35,7 @@ def share_quotients(kernel: Kernel) -> Kernel:
     element, or a vector, and no gather. A sum over rows that lie in blocks, as those of quantised
     weights with a scale for each, divides so. Only where a vector stands by itself, as in sums.
     """
-    if kernel.schedule != "rows" or not any(map(_divides, walk(kernel.body))):
+    if not any(map(_divides, walk(kernel.body))):
         return kernel
     return kernel.with_body(_body(kernel.body, {}))
 
@@ -62,9 +62,11 @@ def _body(statements: Sequence[Statement], steps: Steps) -> list[Statement]:
 
 
 def _shared(loop: For, steps: Steps) -> list[Statement]:
-    """A vector, behind the quotients and remainders of its first lane."""
-    found = [let for let in loop.body if isinstance(let, Let) and _is_shared(let, loop, steps)]
-    if not found:
+    """A vector, behind the quotients and remainders of its first lane. Not where it makes a part of
+    a register array, which belongs to other loops as well."""
+    lets = [statement for statement in loop.body if isinstance(statement, Let)]
+    found = [let for let in lets if _is_shared(let, loop, steps)]
+    if not found or any(let.index for let in lets):
         return [loop]
     first = Rewriter({loop.var: Affine(loop.start)})
     numbers: list[Statement] = []
